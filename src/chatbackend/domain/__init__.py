@@ -1,0 +1,1 @@
+"""What the backend decides: plain data and pure functions on the standard library alone."""

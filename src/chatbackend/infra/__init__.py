@@ -1,0 +1,1 @@
+"""What the backend stands on: sockets, disks, databases and processes behind the ports."""

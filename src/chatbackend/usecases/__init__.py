@@ -1,0 +1,1 @@
+"""What the backend does: one verb a module, on the domain and on ports."""
