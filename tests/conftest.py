@@ -1,0 +1,19 @@
+"""What every test stands on: one event loop, and no blocking call on it."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio alone: it is the only loop the server runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """Fail a test in which code of ours blocks the event loop."""
+    with blockbuster_ctx("chatbackend"):
+        yield
