@@ -1,0 +1,1 @@
+"""Our own wire shapes and their translation to and from the domain."""

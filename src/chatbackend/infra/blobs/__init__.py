@@ -1,0 +1,1 @@
+"""Blob stores: bytes under keys that the server makes."""

@@ -1,0 +1,1 @@
+"""Event logs: the numbered events of a response, in memory, SQLite or Redis."""

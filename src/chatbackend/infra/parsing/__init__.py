@@ -1,0 +1,1 @@
+"""Document parsers, run in children with limited resources."""

@@ -1,0 +1,1 @@
+"""Job queues: at least once, embedded or on a broker."""

@@ -1,0 +1,1 @@
+"""Passage indexes: postings and vectors, searched inside one tenant."""

@@ -1,0 +1,1 @@
+"""The web face: the ASGI app, its authentication, routes and sockets."""
