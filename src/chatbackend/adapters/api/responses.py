@@ -1,0 +1,303 @@
+"""The Responses API's shapes: the request read into an `Ask`, the response object written.
+
+Source: the `openai` package, types/responses/response_create_params.py and response.py.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from chatbackend.adapters.api import items as wire
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.models import FunctionTool, TextFormat, ToolChoice
+from chatbackend.domain.responses import Ask, FileSearch, Response
+from chatbackend.domain.usage import Usage
+
+Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
+
+
+class TextFormatConfig(Struct):
+    """`text.format`: the shape that the text must take."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class TextConfig(Struct):
+    format: TextFormatConfig | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningConfig(Struct):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class RankingOptions(Struct):
+    ranker: str | None = None
+    score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    hybrid_search: dict[str, float] | None = None
+
+
+class FileSearchTool(Struct, tag_field="type", tag="file_search"):
+    vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=10)]
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
+    filters: dict[str, Any] | None = None
+    ranking_options: RankingOptions | None = None
+
+
+class Function(Struct, tag_field="type", tag="function"):
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class ConversationRef(Struct):
+    id: str
+
+
+class StreamOptions(Struct):
+    include_obfuscation: bool | None = None
+
+
+class CreateRequest(Struct, omit_defaults=True):
+    """The body of `POST /v1/responses` and of a socket's `response.create`."""
+
+    model: str | None = None
+    input: str | wire.InputItems = ""
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | ConversationRef | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    generate: bool | None = None
+    metadata: Annotated[Metadata, Meta(max_length=16)] | None = None
+    tools: list[Function | FileSearchTool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    text: TextConfig | None = None
+    reasoning: ReasoningConfig | None = None
+    include: list[str] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None
+    stream_options: StreamOptions | None = None
+    extra: dict[str, Any] | None = None
+
+
+_KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra"}
+_SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
+_ENCODER = msgspec.json.Encoder()
+_STORED = msgspec.json.Decoder(CreateRequest)
+
+
+def read(body: dict[str, Any]) -> CreateRequest:
+    """Check a decoded request body. Unknown fields are kept in `extra`, for a provider of the same dialect.
+
+    Raises: InvalidRequest naming the field.
+    """
+    known = {name: value for name, value in body.items() if name in _KNOWN}
+    try:
+        request = msgspec.convert(known, CreateRequest)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    request.extra = {name: value for name, value in body.items() if name not in _KNOWN | _SOCKET_ONLY} or None
+    return request
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidRequest:
+    """Word a shape error so that it names the field it is about."""
+    message, _, place = str(error).partition(" - at `$")
+    param = place.rstrip("`").lstrip(".").partition("[")[0].partition(".")[0] or None
+    where = place.rstrip("`").lstrip(".")
+    return InvalidRequest(f"Invalid '{where}': {message}." if where else f"{message}.", param=param)
+
+
+def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:
+    """Turn a checked request into what the use cases work on. Raises: InvalidRequest."""
+    if not request.model:
+        raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+    _refuse(request)
+    conversation = (
+        request.conversation.id if isinstance(request.conversation, ConversationRef) else request.conversation
+    )
+    found = Ask(
+        model=request.model,
+        items=wire.from_input(request.input, new_id),
+        body=_ENCODER.encode(msgspec.structs.replace(request, input="")),
+        shown=_shown(request),
+        instructions=request.instructions,
+        previous_response_id=request.previous_response_id,
+        conversation_id=conversation,
+        store=request.store is not False,
+        background=request.background is True,
+        generate=request.generate is not False,
+        metadata=dict(request.metadata or {}),
+    )
+    _sampling(found, request)
+    _tools(found, request)
+    return found
+
+
+def read_stored(body: bytes) -> Ask:
+    """Read the body that `ask` stored, to run it again; its items come from the store."""
+    return ask(_STORED.decode(body), lambda prefix: prefix)
+
+
+def _refuse(request: CreateRequest) -> None:
+    """Refuse what contradicts itself."""
+    if request.previous_response_id and request.conversation:
+        message = "previous_response_id and conversation cannot be used together."
+        raise InvalidRequest(message, param="previous_response_id", code="mutually_exclusive_parameters")
+    if request.background and request.store is False:
+        raise InvalidRequest("background requires store to be true.", param="background")
+    if request.conversation and request.store is False:
+        raise InvalidRequest("A response in a conversation is stored; store cannot be false.", param="store")
+
+
+def _sampling(found: Ask, request: CreateRequest) -> None:
+    found.temperature = request.temperature
+    found.top_p = request.top_p
+    found.max_output_tokens = request.max_output_tokens
+    found.top_logprobs = request.top_logprobs
+    found.truncation = request.truncation or "disabled"
+    found.user = request.user or request.safety_identifier
+    found.reasoning_effort = request.reasoning.effort if request.reasoning else None
+    found.extra = request.extra or {}
+    shape = request.text.format if request.text else None
+    if shape is not None:
+        found.text_format = TextFormat(shape.type, shape.name, shape.schema, shape.strict, shape.description)
+
+
+def _tools(found: Ask, request: CreateRequest) -> None:
+    for tool in request.tools or ():
+        if isinstance(tool, Function):
+            found.tools.append(FunctionTool(tool.name, tool.description, tool.parameters, tool.strict))
+            continue
+        if found.file_search is not None:
+            raise InvalidRequest("Only one file_search tool is allowed; name all vector stores in it.", param="tools")
+        threshold = tool.ranking_options.score_threshold if tool.ranking_options else None
+        found.file_search = FileSearch(
+            tuple(tool.vector_store_ids), tool.max_num_results or 10, threshold or 0.0, tool.filters
+        )
+    found.include_search_results = "file_search_call.results" in (request.include or ())
+    found.parallel_tool_calls = request.parallel_tool_calls
+    found.tool_choice = _tool_choice(request.tool_choice)
+
+
+def _tool_choice(given: str | dict[str, Any] | None) -> ToolChoice:
+    match given:
+        case None | "auto" | {"type": "file_search"}:
+            return ToolChoice()
+        case "none":
+            return ToolChoice("none")
+        case "required":
+            return ToolChoice("required")
+        case {"type": "function", "name": str(name)}:
+            return ToolChoice("function", name)
+        case _:
+            raise InvalidRequest("tool_choice must be auto, none, required, or name a tool.", param="tool_choice")
+
+
+def _shown(request: CreateRequest) -> dict[str, Any]:
+    """Return the settings as the response object shows them, every key of the specification present."""
+    text = request.text or TextConfig()
+    text.format = text.format or TextFormatConfig()
+    return {
+        "background": request.background is True,
+        "store": request.store is not False,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "temperature": 1.0 if request.temperature is None else request.temperature,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "top_logprobs": request.top_logprobs or 0,
+        "presence_penalty": (request.extra or {}).get("presence_penalty", 0.0),
+        "frequency_penalty": (request.extra or {}).get("frequency_penalty", 0.0),
+        "tool_choice": request.tool_choice or "auto",
+        "tools": [_shown_tool(tool) for tool in request.tools or ()],
+        "text": _given(text),
+        "reasoning": _given(request.reasoning) if request.reasoning else {"effort": None, "summary": None},
+        "truncation": request.truncation or "disabled",
+        "user": request.user,
+        "safety_identifier": request.safety_identifier,
+        "prompt_cache_key": request.prompt_cache_key,
+        "service_tier": request.service_tier or "default",
+    }
+
+
+def _shown_tool(tool: Function | FileSearchTool) -> dict[str, Any]:
+    shown = msgspec.to_builtins(tool)
+    if isinstance(tool, Function):
+        return shown
+    return {name: value for name, value in shown.items() if value is not None or name == "filters"}
+
+
+def _given(struct: Struct) -> dict[str, Any]:
+    """Return a struct's fields that were given, nested ones included."""
+    return {name: value for name, value in msgspec.to_builtins(struct).items() if value is not None} | (
+        {"format": {k: v for k, v in msgspec.to_builtins(struct.format).items() if v is not None}}
+        if isinstance(struct, TextConfig)
+        else {}
+    )
+
+
+def response_object(response: Response) -> dict[str, Any]:
+    """Return the response object as the API shows it; encode with msgspec (items go in as they are)."""
+    conversation = response.conversation_id
+    return {
+        "id": response.id,
+        "object": "response",
+        "created_at": response.created_at,
+        "completed_at": response.completed_at,
+        "status": response.status,
+        "error": _failure(response),
+        "incomplete_details": _incomplete(response),
+        "instructions": response.instructions,
+        "model": response.model,
+        "output": response.output,
+        "previous_response_id": response.previous_response_id,
+        "conversation": {"id": conversation} if conversation else None,
+        "metadata": response.metadata,
+        "usage": None if response.usage is None else usage_object(response.usage),
+        **response.shown,
+    }
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Return token counts as the API shows them; an estimate says so in `chatbackend_estimated`."""
+    shown: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }
+    return {**shown, "chatbackend_estimated": True} if usage.estimated else shown
+
+
+def _failure(response: Response) -> dict[str, str] | None:
+    failure = response.failure
+    return None if failure is None else {"code": failure.code, "message": failure.message}
+
+
+def _incomplete(response: Response) -> dict[str, str | None] | None:
+    if response.status not in ("incomplete", "cancelled"):
+        return None
+    details: dict[str, str | None] = {"reason": response.incomplete_reason}
+    return {**details, "chatbackend_reason": response.detail} if response.detail else details

@@ -1,0 +1,94 @@
+"""What is asked of a model, and the facts about a model family (`ModelProfile`: data, never `isinstance`)."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from chatbackend.domain.items import Item
+from chatbackend.domain.passages import Passage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """Facts about a model family that requests are shaped by.
+
+    `max_tokens_field`: the request field that limits the output; `default_max_tokens` where the API
+    demands one. `thinking`: how Claude is asked to reason (a budget of tokens on older models).
+    """
+
+    context_window: int = 128_000
+    max_output_tokens: int = 16_384
+    default_max_tokens: int | None = None
+    accepts_tools: bool = True
+    accepts_images: bool = True
+    accepts_system: bool = True
+    accepts_files: bool = False
+    accepts_json_schema: bool = True
+    reads_passages: bool = True  # as numbered text in its instructions
+    accepts_stream_options: bool = True
+    max_tokens_field: str = "max_tokens"
+    system_role: Literal["system", "developer"] = "system"
+    thinking: Literal["none", "adaptive", "budget"] = "adaptive"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """A function of the client; `parameters` is its JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """The demanded shape of the text: plain, any JSON object, or JSON by a schema."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """How the model may use tools; `name` when one function is demanded."""
+
+    mode: Literal["auto", "none", "required", "function"] = "auto"
+    name: str | None = None
+
+
+PLAIN = TextFormat()
+AUTO = ToolChoice()
+
+
+@dataclass(slots=True)
+class ModelRequest:
+    """One call of a model, in our vocabulary.
+
+    `items` is the whole context in order; `passages` are what a file search found for it (already
+    inside `instructions` for models that read prompts; the `local` model answers from them).
+    `extra` holds request fields that we do not know and pass on to a provider of the same dialect,
+    which `extra_dialect` names.
+    """
+
+    model: str
+    items: list[Item]
+    instructions: str | None = None
+    tools: list[FunctionTool] = field(default_factory=list[FunctionTool])
+    tool_choice: ToolChoice = AUTO
+    parallel_tool_calls: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: list[str] = field(default_factory=list[str])
+    seed: int | None = None
+    top_logprobs: int | None = None
+    text_format: TextFormat = PLAIN
+    reasoning_effort: str | None = None
+    user: str | None = None
+    stream: bool = True
+    passages: list[Passage] = field(default_factory=list[Passage])
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    extra_dialect: Literal["responses", "chat", "messages"] = "chat"

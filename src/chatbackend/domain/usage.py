@@ -1,0 +1,38 @@
+"""Tokens used, as providers report them or as we estimate them."""
+
+from dataclasses import dataclass
+
+CHARACTERS_PER_TOKEN = 4  # English prose under the usual tokenizers; only for rows marked `estimated`
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one upstream call; `estimated` when the provider did not say."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+
+def estimate(input_characters: int, output_characters: int) -> Usage:
+    """Return a rough usage for a call whose provider never told."""
+    tokens = (-(-count // CHARACTERS_PER_TOKEN) for count in (input_characters, output_characters))
+    return Usage(*tokens, estimated=True)

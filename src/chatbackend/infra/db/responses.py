@@ -1,0 +1,418 @@
+"""`Truth` on a database: responses, their items, conversations' turns, the ledger, create requests."""
+
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import Executable, bindparam, delete, insert, literal, select, update
+
+from chatbackend.adapters.api import items as wire
+from chatbackend.adapters.api import responses as shapes
+from chatbackend.domain.errors import InvalidRequest, NotFound
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.items import FunctionCallOutput, Item, OutputItem
+from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus
+from chatbackend.domain.usage import Usage
+from chatbackend.infra.db import requests
+from chatbackend.infra.db.tables.responses import CONVERSATIONS, ITEMS, LEDGER, RESPONSES
+from chatbackend.infra.db.tables.schema import MICROS
+from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
+from chatbackend.usecases.ports import Begun, Call, Clock, Once, Orphan
+
+_ALIVE = ("queued", "in_progress")
+_encode = msgspec.json.Encoder().encode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+
+_OWN = (
+    RESPONSES.c.id == bindparam("id"),
+    RESPONSES.c.tenant == bindparam("tenant"),
+    RESPONSES.c.owner == bindparam("owner"),
+)
+_TAKE_TURN = (
+    update(CONVERSATIONS)
+    .where(
+        CONVERSATIONS.c.id == bindparam("id_"),
+        CONVERSATIONS.c.tenant == bindparam("tenant_"),
+        CONVERSATIONS.c.owner == bindparam("owner_"),
+    )
+    .values(next_turn=CONVERSATIONS.c.next_turn + 1)
+    .returning(CONVERSATIONS.c.next_turn)
+)
+_TURNS_ALIVE = (
+    select(RESPONSES.c.id)
+    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), RESPONSES.c.status.in_(_ALIVE))
+    .limit(1)
+)
+_ADD_RESPONSE = adding(
+    RESPONSES,
+    omit=("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail"),
+)
+_ADD_ITEM = adding(ITEMS)
+_STATUS = select(RESPONSES.c.status).where(*_OWN)
+_START = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(status="in_progress")
+_RESERVE = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(numbers_reserved=bindparam("numbers"))
+_ADD_CALL = insert(LEDGER).values(
+    {name: bindparam(name) for name in LEDGER.c.keys()[: LEDGER.c.keys().index("settled_at")]}
+)
+_SETTLE = (
+    update(LEDGER)
+    .where(LEDGER.c.id == bindparam("id_"), LEDGER.c.status == "started")
+    .values(
+        status="settled",
+        settled_at=bindparam("settled_at"),
+        input_tokens=bindparam("input_tokens"),
+        output_tokens=bindparam("output_tokens"),
+        cached_tokens=bindparam("cached_tokens"),
+        cache_write_tokens=bindparam("cache_write_tokens"),
+        reasoning_tokens=bindparam("reasoning_tokens"),
+        estimated=bindparam("estimated"),
+    )
+)
+_SETTLE_DEAD = (
+    update(LEDGER)
+    .where(LEDGER.c.response_id == bindparam("response_id_"), LEDGER.c.status == "started")
+    .values(
+        status="settled",
+        settled_at=bindparam("settled_at"),
+        input_tokens=bindparam("input_tokens"),
+        output_tokens=bindparam("output_tokens"),
+        estimated=1,
+    )
+)
+_END = (
+    update(RESPONSES)
+    .where(RESPONSES.c.id == bindparam("id_"), RESPONSES.c.status.in_(_ALIVE))
+    .values(
+        status=bindparam("status_"),
+        completed_at=bindparam("completed_at_"),
+        usage=bindparam("usage_"),
+        failure_code=bindparam("failure_code_"),
+        failure_message=bindparam("failure_message_"),
+        incomplete_reason=bindparam("incomplete_reason_"),
+        detail=bindparam("detail_"),
+    )
+)
+_GET = select(RESPONSES).where(*_OWN)
+_LOOK = select(RESPONSES).where(RESPONSES.c.id == bindparam("id"))
+_ITEMS_OF = (
+    select(ITEMS.c.body)
+    .where(ITEMS.c.response_id == bindparam("id"), ITEMS.c.direction == bindparam("direction"))
+    .order_by(ITEMS.c.position)
+)
+_CONVERSATION_CONTEXT = (
+    select(ITEMS.c.body)
+    .where(ITEMS.c.conversation_id == bindparam("conversation_id"), ITEMS.c.turn < bindparam("turn"))
+    .order_by(ITEMS.c.turn, ITEMS.c.pk)
+)
+_DELETE_ITEMS = delete(ITEMS).where(ITEMS.c.response_id == bindparam("id"))
+_DELETE = delete(RESPONSES).where(*_OWN)
+_ORPHANS = select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
+_ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"))
+_ABANDONED = (
+    update(LEDGER)
+    .where(
+        LEDGER.c.status == "started",
+        LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE))),
+    )
+    .values(status="settled", settled_at=bindparam("settled_at"), estimated=1)
+)
+
+
+def _chain() -> Executable:
+    """Items of all ancestors by `previous_response_id`, oldest first, each response's input before its output."""
+    start = select(RESPONSES.c.id, RESPONSES.c.previous_response_id, literal(0).label("depth")).where(
+        RESPONSES.c.id == bindparam("previous"),
+        RESPONSES.c.tenant == bindparam("tenant"),
+        RESPONSES.c.owner == bindparam("owner"),
+    )
+    chain = start.cte("chain", recursive=True)
+    chain = chain.union_all(
+        select(RESPONSES.c.id, RESPONSES.c.previous_response_id, chain.c.depth + 1).where(
+            RESPONSES.c.id == chain.c.previous_response_id
+        )
+    )
+    return (
+        select(ITEMS.c.body)
+        .join(chain, ITEMS.c.response_id == chain.c.id)
+        .order_by(chain.c.depth.desc(), ITEMS.c.direction, ITEMS.c.position)  # 'input' sorts before 'output'
+    )
+
+
+_CHAIN = _chain()
+
+
+class Responses:
+    """`Truth` over any `Database`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
+        """See `Truth.begin`."""
+
+        async def work(tx: Transaction) -> Begun:
+            earlier = await requests.find(tx, response.principal, once, now=self._micros())
+            if earlier is not None:
+                return Begun(earlier, fresh=False)
+            behind = await self._take_turn(tx, response)
+            if ask.local_context is None:
+                await self._check_previous(tx, response)
+            await requests.add(tx, response.principal, once, object_id=response.id, now=self._micros())
+            if response.store:
+                await tx.execute(_ADD_RESPONSE, self._row(response, ask.body))
+                await tx.execute_many(_ADD_ITEM, self._item_rows(response, "input", ask.items))
+            return Begun(response.id, fresh=True, behind=behind)
+
+        return await self._database.write(work)
+
+    async def start(self, response: Response, call: Call) -> None:
+        """See `Truth.start`."""
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(_SETTLE_DEAD, self._dead(response, None))
+            await tx.execute(_ADD_CALL, self._call_row(response, call))
+            if response.store:
+                await tx.execute(_START, {"id_": response.id})
+
+        await self._database.write(work)
+
+    async def reserve(self, response_id: str, *, numbers: int) -> None:
+        """See `Truth.reserve`."""
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(_RESERVE, {"id_": response_id, "numbers": numbers})
+
+        await self._database.write(work)
+
+    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+        """See `Truth.finish`."""
+
+        async def work(tx: Transaction) -> bool:
+            if call is not None:
+                await tx.execute(_SETTLE, {"id_": call.id, **self._settlement(usage or Usage(estimated=True))})
+            else:
+                await tx.execute(_SETTLE_DEAD, self._dead(response, usage))
+            if not response.store:
+                return True
+            if not await tx.execute(_END, _ending(response)):
+                return False
+            await tx.execute_many(_ADD_ITEM, self._item_rows(response, "output", response.output))
+            return True
+
+        return await self._database.write(work)
+
+    async def context(self, response: Response) -> list[Item]:
+        """See `Truth.context`."""
+
+        async def work(tx: Transaction) -> list[Row]:
+            rows: list[Row] = []
+            owner = {"tenant": response.principal.tenant, "owner": response.principal.owner}
+            if response.conversation_id is not None:
+                known = {"conversation_id": response.conversation_id, "turn": response.turn}
+                rows += await tx.rows(_CONVERSATION_CONTEXT, known)
+            elif response.previous_response_id is not None:
+                rows += await tx.rows(_CHAIN, {"previous": response.previous_response_id, **owner})
+            return rows
+
+        return [wire.decode(row["body"]) for row in await self._database.read(work)]
+
+    async def inputs(self, response_id: str) -> list[Item]:
+        """See `Truth.inputs`."""
+        return [wire.decode(body) for body in await self.input_items(response_id)]
+
+    async def get(self, principal: Principal, response_id: str) -> Response | None:
+        """See `Truth.get`."""
+        own = {"id": response_id, "tenant": principal.tenant, "owner": principal.owner}
+
+        async def work(tx: Transaction) -> Response | None:
+            row = await one(tx, _GET, own)
+            return None if row is None else await _response(tx, row)
+
+        return await self._database.read(work)
+
+    async def look(self, response_id: str) -> Orphan | None:
+        """See `Truth.look`."""
+
+        async def work(tx: Transaction) -> Orphan | None:
+            row = await one(tx, _LOOK, {"id": response_id})
+            return None if row is None else await _orphan(tx, row)
+
+        return await self._database.read(work)
+
+    async def input_items(self, response_id: str) -> list[bytes]:
+        """Return the JSON of a response's input items, oldest first; the caller has checked the owner."""
+
+        async def work(tx: Transaction) -> list[Row]:
+            return await tx.rows(_ITEMS_OF, {"id": response_id, "direction": "input"})
+
+        return [row["body"] for row in await self._database.read(work)]
+
+    async def delete(self, principal: Principal, response_id: str) -> bool:
+        """See `Truth.delete`."""
+        own = {"id": response_id, "tenant": principal.tenant, "owner": principal.owner}
+
+        async def work(tx: Transaction) -> bool:
+            if not await tx.execute(_DELETE, own):
+                return False
+            await tx.execute(_DELETE_ITEMS, {"id": response_id})
+            return True
+
+        return await self._database.write(work)
+
+    async def orphans(self) -> list[Orphan]:
+        """See `Truth.orphans`."""
+
+        async def work(tx: Transaction) -> list[Orphan]:
+            return [await _orphan(tx, row) for row in await tx.rows(_ORPHANS)]
+
+        return await self._database.read(work)
+
+    async def settle_abandoned(self) -> int:
+        """See `Truth.settle_abandoned`."""
+
+        async def work(tx: Transaction) -> int:
+            return await tx.execute(_ABANDONED, {"settled_at": self._micros()})
+
+        return await self._database.write(work)
+
+    async def _take_turn(self, tx: Transaction, response: Response) -> bool:
+        """Number the turn in its conversation; return whether earlier ones have not ended."""
+        if response.conversation_id is None:
+            return False
+        principal = response.principal
+        known = {"id_": response.conversation_id, "tenant_": principal.tenant, "owner_": principal.owner}
+        row = await one(tx, _TAKE_TURN, known)
+        if row is None:
+            message = f"Conversation with id '{response.conversation_id}' not found."
+            raise NotFound(message, param="conversation", code="conversation_not_found")
+        response.turn = row["next_turn"] - 1
+        return bool(await tx.rows(_TURNS_ALIVE, {"conversation_id": response.conversation_id}))
+
+    async def _check_previous(self, tx: Transaction, response: Response) -> None:
+        previous = response.previous_response_id
+        if previous is None:
+            return
+        own = {"id": previous, "tenant": response.principal.tenant, "owner": response.principal.owner}
+        row = await one(tx, _STATUS, own)
+        if row is None:
+            message = f"Previous response with id '{previous}' not found."
+            raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found")
+        if row["status"] in _ALIVE:
+            message = f"Previous response with id '{previous}' has not ended yet."
+            raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_ended")
+
+    def _micros(self) -> int:
+        return int(self._clock.now() * MICROS)
+
+    def _row(self, response: Response, body: bytes) -> dict[str, Any]:
+        principal = response.principal
+        return {
+            "id": response.id,
+            "tenant": principal.tenant,
+            "owner": principal.owner,
+            "account": principal.account,
+            "key_id": principal.key_id,
+            "model": response.model,
+            "status": response.status,
+            "created_at": self._micros(),
+            "previous_response_id": response.previous_response_id,
+            "conversation_id": response.conversation_id,
+            "turn": response.turn,
+            "body": body,
+            "numbers_reserved": NUMBERS_PER_BLOCK,
+        }
+
+    def _item_rows(
+        self, response: Response, direction: str, found: list[Item] | list[OutputItem]
+    ) -> list[dict[str, Any]]:
+        principal = response.principal
+        return [
+            {
+                "id": item.id,
+                "tenant": principal.tenant,
+                "owner": principal.owner,
+                "response_id": response.id,
+                "conversation_id": response.conversation_id,
+                "turn": response.turn,
+                "direction": direction,
+                "position": position,
+                "body": wire.encode(item),
+            }
+            for position, item in enumerate(found)
+        ]
+
+    def _call_row(self, response: Response, call: Call) -> dict[str, Any]:
+        principal = response.principal
+        return {
+            "id": call.id,
+            "tenant": principal.tenant,
+            "owner": principal.owner,
+            "key_id": principal.key_id,
+            "response_id": response.id,
+            "attempt": call.attempt,
+            "model": call.model,
+            "status": "started",
+            "started_at": self._micros(),
+        }
+
+    def _dead(self, response: Response, usage: Usage | None) -> dict[str, Any]:
+        """Settle, as an estimate, the call that a dead owner left open."""
+        known = usage or Usage()
+        tokens = {"input_tokens": known.input_tokens, "output_tokens": known.output_tokens}
+        return {"response_id_": response.id, "settled_at": self._micros(), **tokens}
+
+    def _settlement(self, usage: Usage) -> dict[str, int]:
+        return {
+            "settled_at": self._micros(),
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "estimated": int(usage.estimated),
+        }
+
+
+def _ending(response: Response) -> dict[str, Any]:
+    return {
+        "id_": response.id,
+        "status_": response.status,
+        "completed_at_": response.completed_at,
+        "usage_": None if response.usage is None else _encode(response.usage),
+        "failure_code_": response.failure.code if response.failure else None,
+        "failure_message_": response.failure.message if response.failure else None,
+        "incomplete_reason_": response.incomplete_reason,
+        "detail_": response.detail,
+    }
+
+
+async def _orphan(tx: Transaction, row: Row) -> Orphan:
+    attempts = len(await tx.rows(_ATTEMPTS, {"id": row["id"]}))
+    return Orphan(await _response(tx, row), row["body"], attempts, row["numbers_reserved"])
+
+
+async def _response(tx: Transaction, row: Row) -> Response:
+    """Return a row as a response, with its output items."""
+    ask = shapes.read_stored(row["body"])
+    outputs = await tx.rows(_ITEMS_OF, {"id": row["id"], "direction": "output"})
+    found = [wire.decode(output["body"]) for output in outputs]
+    return Response(
+        row["id"],
+        Principal(row["tenant"], row["account"], row["owner"], row["key_id"]),
+        row["model"],
+        row["created_at"] // MICROS,
+        status=cast(ResponseStatus, row["status"]),
+        background=ask.background,
+        turn=row["turn"],
+        previous_response_id=row["previous_response_id"],
+        conversation_id=row["conversation_id"],
+        instructions=ask.instructions,
+        metadata=ask.metadata,
+        shown=ask.shown,
+        output=[item for item in found if not isinstance(item, FunctionCallOutput)],
+        usage=None if row["usage"] is None else _decode_usage(row["usage"]),
+        failure=Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None,
+        incomplete_reason=row["incomplete_reason"],
+        detail=row["detail"],
+        completed_at=row["completed_at"],
+    )

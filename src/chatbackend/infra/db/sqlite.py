@@ -1,0 +1,196 @@
+"""SQLite behind one writer thread with group commit, and a few reader threads.
+
+All writes of the process go through the writer: it takes what waits, runs each piece inside a savepoint of
+one `BEGIN IMMEDIATE` transaction, commits once and then tells all of them. No timer: a commit starts when the
+last one ends, so a lone write waits for nothing and a crowd shares one fsync.
+Source: https://sqlite.org/wal.html, https://sqlite.org/lang_transaction.html
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+from sqlalchemy.dialects import sqlite as dialects
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from chatbackend.domain.errors import Unavailable
+from chatbackend.infra.db.transaction import Params, Row, Transaction, drive
+
+T = TypeVar("T")
+Work = Callable[[Transaction], Awaitable[T]]
+GROUP_MAX = 256  # pieces of work that share a commit, at most
+BUSY_TIMEOUT_S = 10.0
+READERS = 4
+
+
+class SqliteTransaction:
+    """`Transaction` over a `sqlite3` connection; compiled statements are kept by identity."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._compiled: dict[int, tuple[Executable, str, list[str], dict[str, Any]]] = {}
+        self._dialect = dialects.dialect(paramstyle="named")
+
+    async def rows(self, statement: Executable, params: Params | None = None) -> list[Row]:
+        """See `Transaction.rows`."""
+        cursor = self._run(statement, params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    async def execute(self, statement: Executable, params: Params | None = None) -> int:
+        """See `Transaction.execute`."""
+        return self._run(statement, params).rowcount
+
+    async def execute_many(self, statement: Executable, params: Sequence[Params]) -> None:
+        """See `Transaction.execute_many`."""
+        if params:
+            sql, _, defaults = self._compile(statement)
+            self._connection.executemany(sql, [{**defaults, **each} for each in params])
+
+    def _run(self, statement: Executable, params: Params | None) -> sqlite3.Cursor:
+        sql, _, defaults = self._compile(statement)
+        return self._connection.execute(sql, {**defaults, **params} if params else defaults)
+
+    def _compile(self, statement: Executable) -> tuple[str, list[str], dict[str, Any]]:
+        known = self._compiled.get(id(statement))
+        if known is None or known[0] is not statement:
+            compiled = cast(
+                SQLCompiler,
+                statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True}),  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # Executable lacks the method in its stubs
+            )
+            defaults = {name: value for name, value in compiled.params.items() if value is not None}
+            known = (statement, compiled.string, list(compiled.params), defaults)
+            if len(self._compiled) >= 512:
+                self._compiled.clear()
+            self._compiled[id(statement)] = known
+        return known[1], known[2], known[3]
+
+
+def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
+    """Open a connection with our settings: WAL, foreign keys, a busy timeout; transactions are begun by hand."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+class SqliteDatabase:
+    """`Database` over one SQLite file. Open with `async with`; closing waits for the writes under way."""
+
+    def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        self._path = path
+        self._synchronous: Literal["FULL", "NORMAL"] = synchronous
+        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_loop, name=f"writer-{path.name}", daemon=True)
+        self._readers: queue.SimpleQueue[SqliteTransaction] = queue.SimpleQueue()
+        self._connections: list[sqlite3.Connection] = []
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> "SqliteDatabase":
+        await anyio.to_thread.run_sync(self._open)
+        self._limiter = anyio.CapacityLimiter(READERS)
+        self._writer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        self._queue.put(None)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._close)
+
+    async def write(self, work: Work[T]) -> T:
+        """See `Database.write`. Cancelling the wait does not undo the write."""
+        if self._closed:
+            raise Unavailable("The server is stopping.")
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return await asyncio.wrap_future(future)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
+
+    def _open(self) -> None:
+        writer = connect(self._path, self._synchronous)
+        self._connections = [writer]
+        self._transaction = SqliteTransaction(writer)
+        for _ in range(READERS):
+            reader = connect(self._path, self._synchronous)
+            reader.execute("PRAGMA query_only=ON")
+            self._connections.append(reader)
+            self._readers.put(SqliteTransaction(reader))
+
+    def _close(self) -> None:
+        self._writer.join()
+        for connection in self._connections:
+            connection.close()
+
+    def _read(self, work: Work[T]) -> T:
+        transaction = self._readers.get()
+        connection = transaction._connection  # pyright: ignore[reportPrivateUsage]  # same module
+        try:
+            connection.execute("BEGIN")
+            try:
+                return drive(cast(Coroutine[Any, Any, T], work(transaction)))
+            finally:
+                connection.execute("ROLLBACK")
+        finally:
+            self._readers.put(transaction)
+
+    def _write_loop(self) -> None:
+        stop = False
+        while not stop:
+            group = [self._queue.get()]
+            while len(group) < GROUP_MAX and not self._queue.empty():
+                group.append(self._queue.get())
+            stop = None in group
+            self._commit([piece for piece in group if piece is not None])
+
+    def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
+        """Run a group in one transaction; tell every caller only after the commit."""
+        # a caller that gave up before its work began is left out; from here on it cannot be cancelled
+        group = [piece for piece in group if piece[1].set_running_or_notify_cancel()]
+        if not group:
+            return
+        connection = self._connections[0]
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for work, future in group:
+                outcomes.append((future, *self._savepoint(connection, work)))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
+            refusal.__cause__ = error
+            outcomes = [(future, None, refusal) for _, future in group]
+        for future, result, error in outcomes:
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def _savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
+        connection.execute("SAVEPOINT piece")
+        try:
+            result = drive(cast(Coroutine[Any, Any, Any], work(self._transaction)))
+        except sqlite3.OperationalError:  # disk full, I/O error: the whole group is refused
+            raise
+        except Exception as error:
+            connection.execute("ROLLBACK TO piece")
+            connection.execute("RELEASE piece")
+            return None, error
+        connection.execute("RELEASE piece")
+        return result, None

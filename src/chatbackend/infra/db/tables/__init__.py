@@ -1,0 +1,1 @@
+"""The schema of the truth: one `MetaData`, on SQLite and PostgreSQL alike."""

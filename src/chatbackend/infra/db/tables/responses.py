@@ -1,0 +1,103 @@
+"""Tables of conversations, responses, their items, the usage ledger and the create requests."""
+
+from sqlalchemy import Column, Index, Table, Text
+from sqlalchemy import text as sql
+
+from chatbackend.infra.db.tables.schema import BIG, METADATA, blob, integer, owned, text
+
+CONVERSATIONS = Table(
+    "conversations",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *owned(),
+    integer("created_at"),
+    blob("metadata"),
+    integer("next_turn", default="1"),
+)
+Index("conversations_by_owner", CONVERSATIONS.c.tenant, CONVERSATIONS.c.owner, CONVERSATIONS.c.created_at)
+
+RESPONSES = Table(
+    "responses",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *owned(),
+    text("account"),
+    text("key_id"),
+    text("model"),
+    text("status"),
+    integer("created_at"),
+    integer("completed_at", null=True),
+    text("previous_response_id", null=True),
+    text("conversation_id", null=True),
+    integer("turn", default="0"),
+    blob("body"),
+    blob("usage", null=True),
+    text("failure_code", null=True),
+    text("failure_message", null=True),
+    text("incomplete_reason", null=True),
+    text("detail", null=True),
+    integer("numbers_reserved", default="0"),
+)
+Index("responses_alive", RESPONSES.c.created_at, sqlite_where=sql("status IN ('queued', 'in_progress')"))
+Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
+
+ITEMS = Table(
+    "items",
+    METADATA,
+    Column("pk", BIG, primary_key=True, autoincrement=True),
+    text("id"),
+    *owned(),
+    text("response_id", null=True),
+    text("conversation_id", null=True),
+    integer("turn", default="0"),
+    text("direction"),  # input | output
+    integer("position"),
+    blob("body"),
+)
+Index("items_by_response", ITEMS.c.response_id, ITEMS.c.direction, ITEMS.c.position)
+Index("items_by_conversation", ITEMS.c.conversation_id, ITEMS.c.turn, ITEMS.c.pk)
+
+LEDGER = Table(
+    "ledger",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *owned(),
+    text("key_id"),
+    text("response_id"),
+    integer("attempt"),
+    text("model"),
+    text("status"),  # started | settled
+    integer("started_at"),
+    integer("settled_at", null=True),
+    integer("input_tokens", default="0"),
+    integer("output_tokens", default="0"),
+    integer("cached_tokens", default="0"),
+    integer("cache_write_tokens", default="0"),
+    integer("reasoning_tokens", default="0"),
+    integer("estimated", default="0"),
+)
+Index("ledger_by_response", LEDGER.c.response_id)
+Index("ledger_open", LEDGER.c.started_at, sqlite_where=sql("status = 'started'"))
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("pk", BIG, primary_key=True, autoincrement=True),
+    *owned(),
+    text("key_id"),
+    text("path"),
+    text("key_hash", null=True),
+    text("body_hash"),
+    text("object_id"),
+    integer("created_at"),
+)
+Index("requests_by_key", REQUESTS.c.tenant, REQUESTS.c.owner, REQUESTS.c.path, REQUESTS.c.key_hash, unique=True)
+Index(
+    "requests_by_body",
+    REQUESTS.c.key_id,
+    REQUESTS.c.owner,
+    REQUESTS.c.path,
+    REQUESTS.c.body_hash,
+    REQUESTS.c.created_at,
+)
+Index("requests_by_age", REQUESTS.c.created_at)

@@ -1,0 +1,94 @@
+"""The event log of unstored responses: in memory, on this process, forgotten some time after the end."""
+
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from chatbackend.domain.errors import Gone
+from chatbackend.infra.log.wakeups import Wakeups
+from chatbackend.usecases.ports import Extent, Fenced, LogEvent
+
+
+class _Stream:
+    __slots__ = ("ended_at", "events", "fence")
+
+    def __init__(self, fence: int) -> None:
+        self.fence = fence
+        self.events: list[LogEvent] = []
+        self.ended_at: float | None = None
+
+
+class MemoryEventLog:
+    """`EventLog` in a dictionary. `monotonic` gives seconds; ended streams older than `keep_s` are dropped."""
+
+    def __init__(self, monotonic: Callable[[], float], *, keep_s: float = 120.0) -> None:
+        self._monotonic = monotonic
+        self._keep_s = keep_s
+        self._streams: dict[str, _Stream] = {}
+        self._wakeups = Wakeups()
+
+    async def open(self, response_id: str, *, fence: int) -> int:
+        """See `EventLog.open`."""
+        self._forget_old()
+        stream = self._streams.setdefault(response_id, _Stream(fence))
+        if stream.fence > fence:
+            raise Fenced
+        stream.fence = fence
+        return _next(stream)
+
+    async def append(
+        self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
+    ) -> None:
+        """See `EventLog.append`."""
+        stream = self._streams.get(response_id)
+        if stream is None:
+            raise Gone("This response was deleted.")
+        if stream.fence != fence or _next(stream) != expected:
+            raise Fenced
+        stream.events.extend(events)
+        if ended:
+            stream.ended_at = self._monotonic()
+        self._wakeups.wake(response_id)
+
+    async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
+        """See `EventLog.read`."""
+        stream = self._streams.get(response_id)
+        if stream is None:
+            return ()
+        if after + 1 < len(stream.events) and stream.events[after + 1].number == after + 1:
+            return stream.events[after + 1 : after + 1 + limit]
+        return [event for event in stream.events if event.number > after][:limit]
+
+    async def extent(self, response_id: str) -> Extent | None:
+        """See `EventLog.extent`."""
+        self._forget_old()
+        stream = self._streams.get(response_id)
+        return None if stream is None else Extent(0, _next(stream), stream.ended_at is not None)
+
+    async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
+        """See `EventLog.moved`."""
+        event = self._wakeups.event(response_id)
+        stream = self._streams.get(response_id)
+        if stream is None or _next(stream) > after + 1:
+            return True
+        with anyio.move_on_after(timeout_s) as scope:
+            await event.wait()
+        return not scope.cancelled_caught
+
+    async def delete(self, response_id: str) -> None:
+        """See `EventLog.delete`."""
+        self._streams.pop(response_id, None)
+        self._wakeups.wake(response_id)
+
+    def _forget_old(self) -> None:
+        """Drop what ended too long ago (streams end roughly in the order they began)."""
+        limit = self._monotonic() - self._keep_s
+        old = [
+            name for name, stream in self._streams.items() if stream.ended_at is not None and stream.ended_at < limit
+        ]
+        for name in old:
+            del self._streams[name]
+
+
+def _next(stream: _Stream) -> int:
+    return stream.events[-1].number + 1 if stream.events else 0

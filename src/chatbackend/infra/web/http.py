@@ -1,0 +1,128 @@
+"""The little that our plain ASGI routes need: a request, a way to answer, and errors as the wire shows them.
+
+Source: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from chatbackend.adapters import errors as wire_errors
+from chatbackend.domain.errors import ChatError, InvalidRequest, TooLarge
+from chatbackend.domain.identity import Principal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Disconnected(Exception):
+    """The client went away while its request was being read."""
+
+
+@dataclass
+class Request:
+    """One HTTP request or WebSocket handshake. `path_params` come from the route, `principal` from the resolver."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    path_params: Mapping[str, str]
+    principal: Principal
+    request_id: str
+    answered: dict[str, str] = field(default_factory=dict[str, str])  # extra headers for any answer
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Header values by lower-case name; of a repeated one the last."""
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
+
+    @cached_property
+    def query(self) -> dict[str, list[str]]:
+        """Query parameters, each with all its values."""
+        return parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+    def one(self, name: str) -> str | None:
+        """Return the last value of a query parameter."""
+        values = self.query.get(name)
+        return values[-1] if values else None
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Read the whole body. Raises: TooLarge, Disconnected."""
+        if int(self.headers.get("content-length") or 0) > max_bytes:
+            raise _too_large(max_bytes)
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers; the body follows by `send`."""
+        extra = [(name.encode(), value.encode("latin-1")) for name, value in self.answered.items()]
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, (b"x-request-id", self.request_id.encode()), *extra],
+            }
+        )
+
+    async def answer(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+        """Send a JSON answer."""
+        extra = [(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        length = (b"content-length", str(len(body)).encode())
+        await self.start(status, [JSON_TYPE, length, *extra])
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_json(self, value: object, *, status: int = 200) -> None:
+        """Encode and send."""
+        await self.answer(status, encode(value))
+
+    async def answer_error(self, error: ChatError) -> None:
+        """Send an error in the OpenAI envelope."""
+        status = wire_errors.mapped(error).status
+        await self.answer(status, encode(wire_errors.envelope(error)), headers=wire_errors.headers(error))
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Decode a JSON object. Raises: InvalidRequest naming the place."""
+    try:
+        value = _decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidRequest(f"The body is not valid JSON: {detail}.", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    return value  # pyright: ignore[reportUnknownVariableType]  # a JSON object's keys are strings
+
+
+def whole_number(value: str | None, name: str, *, default: int, low: int, high: int) -> int:
+    """Read an integer query parameter. Raises: InvalidRequest."""
+    if value is None:
+        return default
+    if not (value.lstrip("-").isascii() and value.lstrip("-").isdigit() and low <= int(value) <= high):
+        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
+    return int(value)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes} bytes.")

@@ -1,0 +1,296 @@
+"""What the use cases need of the world: every Protocol of the project's inside, beside its consumers.
+
+Each says what it does not guarantee. Implementations live in `infra`; rendering ones in `adapters`.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatbackend.domain.answer import AnswerEvent
+from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.items import Item, OutputItem
+from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.passages import Passage
+from chatbackend.domain.responses import Ask, FileSearch, Response
+from chatbackend.domain.usage import Usage
+
+
+class Clock(Protocol):
+    """Time as the process sees it. Wall time may jump; never order by it, never judge a lease by it."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        ...
+
+
+class NewId(Protocol):
+    """Makes ids that never repeat: `prefix_` and random hexadecimal digits."""
+
+    def __call__(self, prefix: str) -> str: ...
+
+
+class Spawn(Protocol):
+    """Starts a task that belongs to the process, not to the caller. Its errors are logged, never raised here."""
+
+    def __call__(self, work: Callable[[], Awaitable[None]], *, name: str) -> None: ...
+
+
+class Report(Protocol):
+    """Tells the operators of something that no caller can be told."""
+
+    def __call__(self, message: str, error: BaseException) -> None: ...
+
+
+class Model(Protocol):
+    """A model behind some provider."""
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The facts that requests to it are shaped by."""
+        ...
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Ask once, never retry. Close the generator to hang up; the upstream connection ends at once.
+
+        Raises: UpstreamError (and below) at any point. A generator that ends without `Finished` did not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model that can be asked for: its public name, who owns it, and how to reach it."""
+
+    name: str
+    provider: str
+    upstream_name: str
+    model: Model
+
+
+class Models(Protocol):
+    """The configured models."""
+
+    def find(self, name: str) -> Deployment:
+        """Return the deployment behind a public name.
+
+        Raises: NotFound, naming the known ones.
+        """
+        ...
+
+    def all(self) -> Sequence[Deployment]:
+        """Return every deployment once, under its full name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One event of a response's stream: its number (from 0), its type, its finished JSON."""
+
+    number: int
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a log holds of a stream: numbers `[floor, next)`; `ended` once the terminal event is in."""
+
+    floor: int
+    next: int
+    ended: bool
+
+
+class EventLog(Protocol):
+    """Numbered events of each response. A replaceable copy: the truth decides what a response is.
+
+    `append` returns once the events are readable by everyone; they outlive the process where the
+    implementation says so, and are kept for a time after the end, not for ever.
+    """
+
+    async def open(self, response_id: str, *, fence: int) -> int:
+        """Take a stream over with a higher fence (making it when it is new); return its next number.
+
+        Raises: Fenced when a higher fence holds it.
+        """
+        ...
+
+    async def append(
+        self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
+    ) -> None:
+        """Add `events`, numbered from `expected` (a terminal event may skip ahead); `ended` with the last.
+
+        Raises: Fenced when another owner took over, Gone when the stream was deleted, Unavailable when
+        nothing was written and it may be tried again.
+        """
+        ...
+
+    async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
+        """Return up to `limit` events with numbers above `after`, in order; [] when there are none yet."""
+        ...
+
+    async def extent(self, response_id: str) -> Extent | None:
+        """Return what is held of a stream, None when it is not (or no longer) known."""
+        ...
+
+    async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
+        """Wait until there may be something above `after` (or the stream is gone); False when time ran out."""
+        ...
+
+    async def delete(self, response_id: str) -> None:
+        """Forget a stream; its readers are woken."""
+        ...
+
+
+class UnendedLog(Protocol):
+    """What recovery asks of a log that outlives processes."""
+
+    async def unended(self) -> list[str]:
+        """Return the ids of streams that lack their terminal event."""
+        ...
+
+
+class Fenced(Exception):
+    """Another owner holds this response: stop at once, write nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """How a create is recognised when it comes again.
+
+    `key` is the SHA-256 (hex) of the Idempotency-Key header, or None; `retry` says that a client
+    without one marked this as its own retry; `body_hash` is over the canonical body.
+    """
+
+    path: str
+    body_hash: str
+    key: str | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `begin` did: a fresh response, or the id of the one this request had already made."""
+
+    response_id: str
+    fresh: bool
+    behind: bool = False  # earlier turns of its conversation have not ended
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One upstream call in the ledger."""
+
+    id: str
+    attempt: int
+    model: str
+
+
+@dataclass(slots=True)
+class Orphan:
+    """A response that its dead owner left unfinished. `attempts` counts its started upstream calls."""
+
+    response: Response
+    body: bytes
+    attempts: int
+    numbers_reserved: int
+
+
+class Truth(Protocol):
+    """Responses, their items and the ledger. Every method is one transaction, committed when it returns."""
+
+    async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
+        """Commit the input items and a `queued` response; set its `turn`, or find the earlier one.
+
+        Raises: NotFound (conversation), InvalidRequest (previous response), Unprocessable (same key, other body).
+        """
+        ...
+
+    async def start(self, response: Response, call: Call) -> None:
+        """Commit `in_progress` and the ledger row `started`, before dialling."""
+        ...
+
+    async def reserve(self, response_id: str, *, numbers: int) -> None:
+        """Raise the block of reserved event numbers."""
+        ...
+
+    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+        """Commit output items, status, usage and the ledger's settlement in one transaction.
+
+        Returns False when the response was already terminal or is deleted: then nothing was changed but the ledger.
+        """
+        ...
+
+    async def context(self, response: Response) -> list[Item]:
+        """Return the items that precede this response's input, in order."""
+        ...
+
+    async def inputs(self, response_id: str) -> list[Item]:
+        """Return a stored response's input items, in order."""
+        ...
+
+    async def get(self, principal: Principal, response_id: str) -> Response | None:
+        """Return a stored response with its output, None when this owner has none of that id."""
+        ...
+
+    async def look(self, response_id: str) -> Orphan | None:
+        """Return a stored response by id alone, whatever its state (recovery only)."""
+        ...
+
+    async def delete(self, principal: Principal, response_id: str) -> bool:
+        """Delete a response and its items for good; False when this owner has none of that id."""
+        ...
+
+    async def orphans(self) -> list[Orphan]:
+        """Return every response that is not terminal, oldest first."""
+        ...
+
+    async def settle_abandoned(self) -> int:
+        """Settle, as estimates, the ledger rows that a dead process left `started` without a stored response."""
+        ...
+
+
+class Renderer(Protocol):
+    """Renders the events of one dialect, once; the bytes are what is logged and sent."""
+
+    def lifecycle(self, kind: str, response: Response, number: int) -> LogEvent:
+        """Render `response.created`, `.queued`, `.in_progress` or a terminal event."""
+        ...
+
+    def step(self, event: AnswerEvent, number: int) -> LogEvent:
+        """Render one step of an answer."""
+        ...
+
+    def restore(self, events: Iterable[LogEvent]) -> list[OutputItem]:
+        """Return the output items that these events add up to, the unfinished ones `incomplete`."""
+        ...
+
+
+class SearchPassages(Protocol):
+    """Finds passages in the vector stores of a caller."""
+
+    async def __call__(self, principal: Principal, query: str, search: FileSearch) -> list[Passage]:
+        """Return the best passages, best first; tenant and owner are filtered inside the query.
+
+        Raises: NotFound for a vector store this caller may not read.
+        """
+        ...
+
+
+class Attachments(Protocol):
+    """Contents of uploaded files, for requests that name them by id."""
+
+    async def text(self, principal: Principal, file_id: str) -> tuple[str, str]:
+        """Return (filename, text). Raises: NotFound; InvalidRequest while or because it has no text."""
+        ...
+
+    async def data_url(self, principal: Principal, file_id: str) -> tuple[str, str]:
+        """Return (filename, content as a `data:` URL). Raises: NotFound; TooLarge."""
+        ...
+
+
+class ReadAsk(Protocol):
+    """Reads a stored request body again (adapters know its shape)."""
+
+    def __call__(self, body: bytes) -> Ask: ...

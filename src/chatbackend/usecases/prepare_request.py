@@ -1,0 +1,70 @@
+"""Shape a request for one model: files in it resolved, passages put where the model reads them."""
+
+from chatbackend.domain.context import fitting, grounded
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.items import InputFile, InputImage, InputText, Item, Message, Part
+from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.passages import Passage
+from chatbackend.domain.responses import Ask
+from chatbackend.usecases.ports import Attachments, Deployment
+
+
+class PrepareRequest:
+    """Makes the `ModelRequest` of one upstream call."""
+
+    def __init__(self, attachments: Attachments) -> None:
+        self._attachments = attachments
+
+    async def __call__(
+        self, ask: Ask, principal: Principal, *, items: list[Item], passages: list[Passage], deployment: Deployment
+    ) -> ModelRequest:
+        """Return the request. Raises: InvalidRequest for what this model cannot take, NotFound for a file."""
+        profile = deployment.model.profile
+        if ask.tools and not profile.accepts_tools:
+            raise InvalidRequest(f"The model '{deployment.name}' accepts no function tools.", param="tools")
+        if ask.truncation == "auto":
+            room = profile.context_window - (ask.max_output_tokens or profile.max_output_tokens)
+            items = fitting(items, keep=len(ask.items), max_tokens=max(room, 1))
+        return ModelRequest(
+            model=deployment.upstream_name,
+            items=[await self._resolved(item, principal, profile) for item in items],
+            instructions=grounded(ask.instructions, passages) if profile.reads_passages else ask.instructions,
+            tools=ask.tools,
+            tool_choice=ask.tool_choice,
+            parallel_tool_calls=ask.parallel_tool_calls,
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            max_output_tokens=ask.max_output_tokens,
+            top_logprobs=ask.top_logprobs,
+            text_format=ask.text_format,
+            reasoning_effort=ask.reasoning_effort,
+            user=ask.user,
+            passages=passages,
+            extra=ask.extra,
+        )
+
+    async def _resolved(self, item: Item, principal: Principal, profile: ModelProfile) -> Item:
+        if not isinstance(item, Message) or not any(isinstance(part, InputImage | InputFile) for part in item.content):
+            return item
+        parts = [await self._part(part, principal, profile) for part in item.content]
+        return Message(item.id, item.role, parts, item.status)
+
+    async def _part(self, part: Part, principal: Principal, profile: ModelProfile) -> Part:
+        match part:
+            case InputImage() if not profile.accepts_images:
+                raise InvalidRequest("This model accepts no images.", param="input")
+            case InputImage(file_id=str(file_id), detail=detail):
+                _, url = await self._attachments.data_url(principal, file_id)
+                return InputImage(url, detail=detail)
+            case InputFile(file_id=str(file_id)) if profile.accepts_files:
+                filename, url = await self._attachments.data_url(principal, file_id)
+                return InputFile(filename=filename, file_data=url)
+            case InputFile(file_id=str(file_id)):
+                filename, text = await self._attachments.text(principal, file_id)
+                return InputText(f"File {filename}:\n{text}")
+            case InputFile() if not profile.accepts_files:
+                message = "This model reads no inline files; upload the file and send its file_id."
+                raise InvalidRequest(message, param="input")
+            case _:
+                return part

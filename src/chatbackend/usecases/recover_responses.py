@@ -1,0 +1,125 @@
+"""After a crash: every response that the dead owner left is run, run again, or ended. Never spliced.
+
+The rule, per response that is not terminal in the truth:
+- no upstream call was started: it is run;
+- one call was started and no output event is in the log: it is run once more;
+- anything else: it ends `incomplete`, with what the log holds as its partial output.
+
+A response that is terminal in the truth while its log lacks the end gets the terminal event that the truth
+implies. Where the log may have lost its tail (loss of power) nothing is run again: readers may have seen more
+than the log holds, so the terminal event takes a number that was never used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chatbackend.domain.context import characters
+from chatbackend.domain.responses import end, interrupted
+from chatbackend.domain.usage import estimate
+from chatbackend.usecases.journal import Journal
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import LogEvent, Orphan, ReadAsk, Spawn, UnendedLog
+from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.turns import Turns
+
+_BEFORE_OUTPUT = frozenset(("response.created", "response.queued", "response.in_progress"))
+PAGE = 1_000
+
+
+class RecoverResponses:
+    """Takes over what an earlier process left. Call once, before anything new is accepted."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        run: RunResponse,
+        read_ask: ReadAsk,
+        *,
+        log: UnendedLog,
+        live: Live,
+        turns: Turns,
+        spawn: Spawn,
+        lost_tail: bool,
+    ) -> None:
+        self._ports = ports
+        self._run = run
+        self._read_ask = read_ask
+        self._log = log
+        self._live = live
+        self._turns = turns
+        self._spawn = spawn
+        self._lost_tail = lost_tail
+
+    async def __call__(self) -> int:
+        """Queue every orphan in its conversation and start to work them off; return how many there are."""
+        orphans = await self._ports.truth.orphans()
+        for orphan in orphans:
+            self._turns.enter(orphan.response.conversation_id, orphan.response.turn)
+        alive = {orphan.response.id for orphan in orphans}
+        unended = [response_id for response_id in await self._log.unended() if response_id not in alive]
+        await self._ports.truth.settle_abandoned()
+        self._spawn(lambda: self._work_off(orphans, unended), name="recovery")
+        return len(orphans)
+
+    async def _work_off(self, orphans: list[Orphan], unended: list[str]) -> None:
+        for orphan in orphans:
+            await self._take_over(orphan)
+        for response_id in unended:
+            await self._complete(response_id)
+
+    async def _take_over(self, orphan: Orphan) -> None:
+        response = orphan.response
+        events = await self._events(response.id)
+        silent = all(event.type in _BEFORE_OUTPUT for event in events)
+        if not self._lost_tail and silent and orphan.attempts <= 1:
+            ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
+            entry = self._live.add(response, ask)
+            behind = response.status == "queued" and response.turn > 1
+            attempt = orphan.attempts + 1
+            self._spawn(lambda: self._run(entry, behind=behind, attempt=attempt), name=response.id)
+            return
+        try:
+            await self._interrupt(orphan, events)
+        finally:
+            self._turns.leave(response.conversation_id, response.turn)
+
+    async def _interrupt(self, orphan: Orphan, events: Sequence[LogEvent]) -> None:
+        """End a response with the partial output that its log holds; the open ledger row becomes an estimate."""
+        response = orphan.response
+        response.output = self._ports.renderer.restore(events)
+        if orphan.attempts:
+            inputs = await self._ports.truth.context(response) + await self._ports.truth.inputs(response.id)
+            response.usage = estimate(characters(inputs), characters([*response.output]))
+        end(response, interrupted(), at=int(self._ports.clock.now()))
+        journal = await self._journal(orphan)
+        await self._ports.truth.finish(response, None, response.usage)
+        await self._end(journal, orphan)
+
+    async def _complete(self, response_id: str) -> None:
+        """Append the terminal event of a response whose end is committed; forget the log of a deleted one."""
+        found = await self._ports.truth.look(response_id)
+        if found is None:
+            await self._ports.stored_log.delete(response_id)
+        elif found.response.ended:
+            await self._end(await self._journal(found), found)
+
+    async def _end(self, journal: Journal, orphan: Orphan) -> None:
+        number = orphan.numbers_reserved if self._lost_tail else None
+        await journal.end(orphan.response.terminal_event, number=number)
+
+    async def _journal(self, orphan: Orphan) -> Journal:
+        """Take the stream over; one that had not even begun gets its first event."""
+        journal = Journal(
+            self._ports.stored_log, self._ports.renderer, orphan.response, fence=self._ports.fence, reserve=None
+        )
+        if await journal.open() == 0 and not self._lost_tail:
+            journal.created()
+        return journal
+
+    async def _events(self, response_id: str) -> list[LogEvent]:
+        found: list[LogEvent] = []
+        while page := await self._ports.stored_log.read(
+            response_id, after=found[-1].number if found else -1, limit=PAGE
+        ):
+            found += page
+        return found

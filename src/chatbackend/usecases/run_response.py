@@ -1,0 +1,254 @@
+"""Run one response to its end: wait for its turn, search, call the model, log, commit, end the stream.
+
+Order of truth: items, usage and status are committed first, then the terminal event is appended. The
+task belongs to the process; whoever watches is only a cursor on the log.
+"""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import anyio
+
+from chatbackend.domain.answer import Answer
+from chatbackend.domain.citations import CitationScanner
+from chatbackend.domain.context import characters, question
+from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable, UpstreamCut
+from chatbackend.domain.events import FinishReason, ModelEvent
+from chatbackend.domain.items import Item, SearchResult
+from chatbackend.domain.passages import Passage
+from chatbackend.domain.responses import COMPLETED, DEADLINE, Outcome, end, failed, interrupted
+from chatbackend.domain.usage import Usage, estimate
+from chatbackend.usecases.journal import Journal
+from chatbackend.usecases.live import Entry, Live
+from chatbackend.usecases.ports import (
+    Call,
+    Clock,
+    EventLog,
+    Fenced,
+    Models,
+    NewId,
+    Renderer,
+    Report,
+    SearchPassages,
+    Truth,
+)
+from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.turns import Turns
+
+_OUTCOMES: dict[FinishReason, Outcome] = {
+    "stop": COMPLETED,
+    "tool_calls": COMPLETED,
+    "refusal": COMPLETED,
+    "length": Outcome("incomplete", incomplete_reason="max_output_tokens"),
+    "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
+}
+FINISH_RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0)  # waits between attempts to save an end that the store refused
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What running responses needs of the world."""
+
+    truth: Truth
+    stored_log: EventLog
+    unstored_log: EventLog
+    models: Models
+    search: SearchPassages
+    prepare: PrepareRequest
+    renderer: Renderer
+    clock: Clock
+    new_id: NewId
+    report: Report
+    fence: int
+    deadline_s: float
+
+    def log(self, *, store: bool) -> EventLog:
+        """Return the log that a response's events go to."""
+        return self.stored_log if store else self.unstored_log
+
+
+class RunResponse:
+    """Owns responses from `queued` to their terminal event."""
+
+    def __init__(self, ports: Ports, live: Live, turns: Turns) -> None:
+        self._ports = ports
+        self._live = live
+        self._turns = turns
+
+    async def __call__(self, entry: Entry, *, behind: bool = False, attempt: int = 1) -> None:
+        """Run a registered response to its end; also when cancelled: then it ends `interrupted` first.
+
+        `behind`: it starts out queued. `attempt` counts its started upstream calls from 1.
+        """
+        run = _Run(self._ports, entry, attempt)
+        outcome = interrupted()
+        try:
+            outcome = await self._outcome(run, behind=behind)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end(run, outcome)
+            self._turns.leave(entry.response.conversation_id, entry.response.turn)
+            self._live.ended(entry)
+
+    async def _outcome(self, run: "_Run", *, behind: bool) -> Outcome:
+        """Generate, with the journal written behind it; every failure becomes an outcome."""
+        entry, outcome = run.entry, interrupted()
+        async with anyio.create_task_group() as group:
+            with entry.scope:
+                try:
+                    await run.open(behind=behind)
+                    group.start_soon(run.pump)
+                    await self._turns.wait(entry.response.conversation_id, entry.response.turn)
+                    with anyio.fail_after(self._ports.deadline_s):
+                        outcome = await run.generate()
+                except TimeoutError:
+                    outcome = Outcome("incomplete", detail=DEADLINE)
+                except Fenced:
+                    run.fenced = True
+                except ChatError as error:
+                    outcome = failed(error)
+                except Exception as error:  # the edge of an owned task: it must end, and be seen
+                    self._ports.report("a response failed unexpectedly", error)
+                    outcome = failed(Internal("The server failed while it made this response."))
+            group.cancel_scope.cancel()
+        return entry.outcome or outcome
+
+    async def _end(self, run: "_Run", outcome: Outcome) -> None:
+        """Save the end, patiently: what is not saved now is ended by the next start."""
+        for wait_s in (*FINISH_RETRY_S, None):
+            if run.fenced:
+                return
+            try:
+                return await run.save(outcome)
+            except Fenced:
+                run.fenced = True
+            except Unavailable as error:
+                self._ports.report("the end of a response could not be saved yet", error)
+                if wait_s is not None:
+                    await anyio.sleep(wait_s)
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, ports: Ports, entry: Entry, attempt: int) -> None:
+        self._ports = ports
+        self.entry = entry
+        self.fenced = False
+        self._response = entry.response
+        self._attempt = attempt
+        self._answer = Answer(ports.new_id)
+        self._call: Call | None = None
+        self._input_characters = 0
+        self._opened = self._closed = self._committed = False
+        self._journal = Journal(
+            ports.log(store=entry.response.store),
+            ports.renderer,
+            entry.response,
+            fence=ports.fence,
+            reserve=self._reserve if entry.response.store else None,
+        )
+
+    async def open(self, *, behind: bool) -> None:
+        """Take the stream; a fresh one begins with `response.created`, which is never emitted again."""
+        fresh = await self._journal.open() == 0
+        self._opened = True
+        self._response.status = "queued" if behind else "in_progress"
+        if fresh:
+            self._journal.lifecycle("response.created")
+            if behind:
+                self._journal.lifecycle("response.queued")
+
+    async def pump(self) -> None:
+        """Write the journal; when that fails, end the run."""
+        try:
+            await self._journal.pump()
+        except Fenced:
+            self.fenced = True
+            self.entry.scope.cancel()
+        except ChatError as error:
+            self.entry.stop(failed(error))
+
+    async def generate(self) -> Outcome:
+        """Search, ask the model and fold its answer; return how it ended."""
+        ask = self.entry.ask
+        self._response.status = "in_progress"
+        self._journal.lifecycle("response.in_progress")
+        if not ask.generate:
+            return COMPLETED
+        deployment = self._ports.models.find(self._response.model)
+        context = ask.local_context if ask.local_context is not None else await self._context()
+        items = context + ask.items
+        query, passages = await self._search(items)
+        request = await self._ports.prepare(
+            ask, self._response.principal, items=items, passages=passages, deployment=deployment
+        )
+        self._input_characters = characters(items) + len(request.instructions or "")
+        call = Call(self._ports.new_id("call"), self._attempt, deployment.name)
+        await self._ports.truth.start(self._response, call)
+        self._call = call
+        self._show_search(query, passages)  # after `start`: output in the log means that a call was started
+        scanner = CitationScanner(passages)
+        async with aclosing(deployment.model.stream(request)) as events:
+            async for event in events:
+                await self._take(scanner.feed(event))
+        await self._take(scanner.end())
+        if self._answer.finish is None:
+            raise UpstreamCut("The provider's answer ended before its end.")
+        return _OUTCOMES[self._answer.finish]
+
+    async def save(self, outcome: Outcome) -> None:
+        """Commit the end, then append the terminal event. Called again after Unavailable, it goes on where it was."""
+        if not self._opened:
+            await self.open(behind=False)
+        if not self._closed:
+            self._journal.steps(self._answer.close(outcome))
+            self._response.output = self._answer.items
+            self._response.usage = self._usage()
+            end(self._response, outcome, at=int(self._ports.clock.now()))
+            self._closed = True
+        try:
+            await self._journal.flush()
+        except Gone:
+            self._opened = False  # deleted while it ran: only the ledger is left to settle
+        if not self._committed:
+            self._committed = await self._ports.truth.finish(self._response, self._call, self._response.usage)
+        if self._committed and self._opened:
+            await self._journal.end(self._response.terminal_event)
+
+    async def _context(self) -> list[Item]:
+        response = self._response
+        if response.conversation_id is None and response.previous_response_id is None:
+            return []
+        return await self._ports.truth.context(response)
+
+    async def _search(self, items: list[Item]) -> tuple[str, list[Passage]]:
+        """Search the request's vector stores before the model is asked; ("", []) without a search."""
+        ask, query = self.entry.ask, question(items)
+        if ask.file_search is None or ask.tool_choice.mode == "none" or not query:
+            return "", []
+        return query, await self._ports.search(self._response.principal, query, ask.file_search)
+
+    def _show_search(self, query: str, passages: list[Passage]) -> None:
+        if query:
+            self._journal.steps(self._answer.search_started(query))
+            shown = _shown(passages) if self.entry.ask.include_search_results else None
+            self._journal.steps(self._answer.search_ended(shown))
+
+    async def _take(self, events: list[ModelEvent]) -> None:
+        for event in events:
+            self._journal.steps(self._answer.feed(event))
+        if self._journal.full:
+            await self._journal.flush()
+
+    async def _reserve(self, numbers: int) -> None:
+        await self._ports.truth.reserve(self._response.id, numbers=numbers)
+
+    def _usage(self) -> Usage | None:
+        if self._call is None:
+            return None
+        return self._answer.usage or estimate(self._input_characters, self._answer.characters)
+
+
+def _shown(passages: list[Passage]) -> list[SearchResult]:
+    return [SearchResult(hit.file_id, hit.filename, hit.score, hit.text, dict(hit.attributes)) for hit in passages]
