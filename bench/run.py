@@ -1,0 +1,200 @@
+"""What `make bench` calls: our server, nginx and LiteLLM against the mock, both tables, ratios, ready time, memory.
+
+    .venv/bin/python bench/run.py --quick
+    .venv/bin/python bench/run.py --only "direct,ours chat,ours stored ws" --scenarios turn64,ttft100 --rounds 1
+
+A peer that cannot be had on this machine is left out, with a line that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import report
+from rounds import Bench, Options, Setup, add_options, only, options_of, save, say
+from scenarios import HERE, MODELS, Target, build
+from servers import Server, free_port
+
+ROOT = HERE.parent
+KEY = "sk-test-bench-0123456789abcdef"
+LITELLM = HERE / ".venv-litellm"
+LOCK = HERE / "requirements-litellm.lock"
+QUICK = Options(rounds=1, scale=0.25, scenarios=["max64", "turn64", "ttft1", "ttft100", "flood"])
+DESCRIPTORS = 16384
+
+
+def mock_server() -> Server:
+    port = str(free_port())
+    return Server("mock", f"http://127.0.0.1:{port}", start=[str(build("mock_upstream")), "--port", port])
+
+
+def our_server(mock: Server) -> Server:
+    """Our server as anyone would start it, with everything embedded and its state in the start's own folder."""
+    program = ROOT / ".venv/bin/chatbackend"
+    if not program.exists():
+        raise SystemExit("there is no .venv/bin/chatbackend: run `make setup` first")
+    port = free_port()
+    return Server(
+        "ours",
+        f"http://127.0.0.1:{port}",
+        start=[str(program), "serve"],
+        env={
+            "CHATBACKEND_HOST": "127.0.0.1",
+            "CHATBACKEND_PORT": str(port),
+            "CHATBACKEND_DATA_DIR": "{dir}/data",
+            "CHATBACKEND_BOOTSTRAP_KEY": KEY,
+            "LLAMA31_ENDPOINT": f"{mock.url}/v1",
+            "LLAMA31_API_KEY": "sk-mock",
+            "LLAMA31_MODELS": ",".join(MODELS),
+        },
+        ready_path="/readyz",
+    )
+
+
+def nginx_server(mock: Server) -> Server | None:
+    """One worker that relays everything to the mock; Debian's nginx-light is enough."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        say("nginx: left out, it is not installed (Debian: nginx-light)")
+        return None
+    port = free_port()
+    text = (HERE / "nginx.conf").read_text().replace("{mock}", mock.url.removeprefix("http://"))
+    return Server(
+        "nginx",
+        f"http://127.0.0.1:{port}",
+        start=[program, "-p", "{dir}", "-c", "nginx.conf", "-e", "nginx.log"],
+        files={"nginx.conf": text.replace("{port}", str(port))},
+    )
+
+
+def litellm_server(mock: Server) -> Server | None:
+    """LiteLLM's proxy with one worker, a route a model, no database, and every look into the network turned off."""
+    if not install_litellm():
+        return None
+    port = free_port()
+    route = {"api_base": f"{mock.url}/v1", "api_key": "sk-mock"}
+    config = {
+        "model_list": [{"model_name": name, "litellm_params": {"model": f"openai/{name}", **route}} for name in MODELS],
+        "litellm_settings": {"telemetry": False, "set_verbose": False, "drop_params": True},
+        "general_settings": {"master_key": KEY, "disable_spend_logs": True},
+    }
+    return Server(
+        "litellm",
+        f"http://127.0.0.1:{port}",
+        start=[
+            str(LITELLM / "bin/litellm"),
+            "--config",
+            "litellm.yaml",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--num_workers",
+            "1",
+        ],
+        env={
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+            "LITELLM_LOCAL_BLOG_POSTS": "True",
+            "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+            "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
+            "HF_HUB_OFFLINE": "1",
+        },
+        files={"litellm.yaml": json.dumps(config)},  # JSON is YAML
+        ready_path="/health/readiness",
+        ready_within_s=180,
+    )
+
+
+def install_litellm() -> bool:
+    """Install the locked LiteLLM into its own environment, once; False, with a line why, where that fails."""
+    stamp = LITELLM / ".installed"
+    if stamp.exists() and stamp.read_text() == LOCK.read_text():
+        return True
+    say("litellm: installing the locked set into bench/.venv-litellm (a minute, once)")
+    pip = [str(LITELLM / "bin/python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-qq"]
+    for words in (
+        [sys.executable, "-m", "venv", "--clear", str(LITELLM)],
+        [*pip, "--require-hashes", "--no-deps", "-r", str(LOCK)],
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and lock
+        if done.returncode:
+            say(f"litellm: left out, it cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
+            return False
+    stamp.write_text(LOCK.read_text())
+    return True
+
+
+def whole_setup() -> Setup:
+    """All servers of this machine and their targets; turns are held against the first target of role relay."""
+    mock = mock_server()
+    found = [mock, our_server(mock), nginx_server(mock), litellm_server(mock)]
+    servers = {server.name: server for server in found if server is not None}
+    targets = [
+        Target("direct", "mock", role="floor"),
+        Target("nginx", "nginx", role="peer"),
+        Target("litellm", "litellm", role="peer", key=KEY, most_streams=200),
+        Target("ours chat", "ours", role="relay", key=KEY),
+        Target("ours unstored sse", "ours", api="responses", role="relay", key=KEY),
+        Target("ours stored sse", "ours", api="responses", role="flagship", store=True, key=KEY),
+        Target("ours stored ws", "ours", api="responses-ws", role="flagship", store=True, key=KEY),
+    ]
+    return Setup("mock", servers, [target for target in targets if target.server in servers])
+
+
+def versions(setup: Setup) -> dict[str, str]:
+    """Say what was measured."""
+    asked = {
+        "ours": ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+        "nginx": [*setup.servers["nginx"].start[:1], "-v"] if "nginx" in setup.servers else [],
+        "litellm": [
+            str(LITELLM / "bin/python"),
+            "-c",
+            "from importlib.metadata import version as v; print(v('litellm'))",
+        ],
+    }
+    found = {"python": platform.python_version()}
+    for name, words in asked.items():
+        if name in setup.servers:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # the words are above
+            found[name] = (done.stdout + done.stderr).strip().rpartition("/")[2]
+    return found
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process and all it starts hold a thousand streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="a short look: one short round, no memory")
+    parser.set_defaults(out=HERE / "result.json")
+    arguments = parser.parse_args()
+    raise_descriptor_limit()
+    setup = whole_setup()
+    names = cast("str | None", arguments.only)
+    setup = only(setup, names.split(",")) if names else setup
+    result = Bench(setup, QUICK if cast("bool", arguments.quick) else options_of(arguments)).run()
+    result["versions"] = versions(setup)
+    save(result, cast("Path", arguments.out))
+    report.write(result, print)
+    sys.exit(1 if result["failures"] else 0)
+
+
+if __name__ == "__main__":
+    main()
