@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from scenarios import SCENARIOS, LoadFailedError, Scenario, Target, build, load, measure
-from servers import Running, Server, running
+from servers import Running, Server, ServerFailedError, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,11 +218,18 @@ def read_setup(path: Path) -> Setup:
     return Setup(str(document["upstream"]), {server.name: server for server in servers}, targets)
 
 
-def only(setup: Setup, names: list[str]) -> Setup:
-    """Keep the named targets, their servers and the upstream."""
-    targets = [target for target in setup.targets if target.name in names]
-    used = {setup.upstream, *(target.server for target in targets)}
-    return Setup(setup.upstream, {name: setup.servers[name] for name in setup.servers if name in used}, targets)
+def only(targets: list[Target], arguments: argparse.Namespace) -> list[Target]:
+    """Keep the targets that `--only` names, or all."""
+    names = cast("str | None", arguments.only)
+    return [target for target in targets if target.name in _known(names, [target.name for target in targets])]
+
+
+def run(setup: Setup, options: Options) -> Result:
+    """Measure, or end the program with what a server or target said when it could not be measured at all."""
+    try:
+        return Bench(setup, options).run()
+    except (ServerFailedError, LoadFailedError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def save(result: Result, path: Path) -> None:
@@ -243,12 +250,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    scenarios = cast("str | None", arguments.scenarios)
     return Options(
         rounds=cast("int", arguments.rounds),
         scale=cast("float", arguments.scale),
-        scenarios=scenarios.split(",") if scenarios else list(SCENARIOS),
+        scenarios=_known(cast("str | None", arguments.scenarios), list(SCENARIOS)),
     )
+
+
+def _known(words: str | None, names: list[str]) -> list[str]:
+    """Split names by commas; all of them when none is given."""
+    chosen = words.split(",") if words else names
+    unknown = [word for word in chosen if word not in names]
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; there are {', '.join(names)}")
+    return chosen
 
 
 def _server_result(starts: list[Running]) -> ServerResult:
@@ -268,8 +283,10 @@ def main() -> None:
     arguments = parser.parse_args()
     build("mock_upstream")
     setup = read_setup(cast("Path", arguments.targets))
-    names = cast("str | None", arguments.only)
-    result = Bench(only(setup, names.split(",")) if names else setup, options_of(arguments)).run()
+    wanted = only(setup.targets, arguments)
+    used = {setup.upstream, *(target.server for target in wanted)}
+    servers = {name: server for name, server in setup.servers.items() if name in used}
+    result = run(Setup(setup.upstream, servers, wanted), options_of(arguments))
     save(result, cast("Path", arguments.out))
     sys.exit(1 if result["failures"] else 0)
 

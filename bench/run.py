@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import cast
 
 import report
-from rounds import Bench, Options, Setup, add_options, only, options_of, save, say
+from rounds import Options, Setup, add_options, only, options_of, run, save, say
 from scenarios import HERE, MODELS, Target, build
 from servers import Server, free_port
 
@@ -136,12 +136,9 @@ def install_litellm() -> bool:
     return True
 
 
-def whole_setup() -> Setup:
-    """All servers of this machine and their targets; turns are held against the first target of role relay."""
-    mock = mock_server()
-    found = [mock, our_server(mock), nginx_server(mock), litellm_server(mock)]
-    servers = {server.name: server for server in found if server is not None}
-    targets = [
+def targets() -> list[Target]:
+    """All that can be measured here. A turn is held against the first target of role relay that our server offers."""
+    return [
         Target("direct", "mock", role="floor"),
         Target("nginx", "nginx", role="peer"),
         Target("litellm", "litellm", role="peer", key=KEY, most_streams=200),
@@ -150,7 +147,16 @@ def whole_setup() -> Setup:
         Target("ours stored sse", "ours", api="responses", role="flagship", store=True, key=KEY),
         Target("ours stored ws", "ours", api="responses-ws", role="flagship", store=True, key=KEY),
     ]
-    return Setup("mock", servers, [target for target in targets if target.server in servers])
+
+
+def setup_of(wanted: list[Target]) -> Setup:
+    """Make the servers that the targets need, as far as this machine has them."""
+    mock = mock_server()
+    servers = {"mock": mock}
+    for name, make in {"ours": our_server, "nginx": nginx_server, "litellm": litellm_server}.items():
+        if any(target.server == name for target in wanted) and (server := make(mock)):
+            servers[name] = server
+    return Setup("mock", servers, [target for target in wanted if target.server in servers])
 
 
 def versions(setup: Setup) -> dict[str, str]:
@@ -168,7 +174,8 @@ def versions(setup: Setup) -> dict[str, str]:
     for name, words in asked.items():
         if name in setup.servers:
             done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # the words are above
-            found[name] = (done.stdout + done.stderr).strip().rpartition("/")[2]
+            said = (done.stdout + done.stderr).strip().rpartition("/")[2]
+            found[name] = said if done.returncode == 0 else "unknown"
     return found
 
 
@@ -186,10 +193,9 @@ def main() -> None:
     parser.set_defaults(out=HERE / "result.json")
     arguments = parser.parse_args()
     raise_descriptor_limit()
-    setup = whole_setup()
-    names = cast("str | None", arguments.only)
-    setup = only(setup, names.split(",")) if names else setup
-    result = Bench(setup, QUICK if cast("bool", arguments.quick) else options_of(arguments)).run()
+    options = QUICK if cast("bool", arguments.quick) else options_of(arguments)
+    setup = setup_of(only(targets(), arguments))
+    result = run(setup, options)
     result["versions"] = versions(setup)
     save(result, cast("Path", arguments.out))
     report.write(result, print)
