@@ -5,7 +5,7 @@ is stored. Text is joined once, at the end of its part, so that the cost of a to
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from chatbackend.domain.errors import UpstreamError
@@ -273,7 +273,7 @@ class Answer:
     def _open_item(self, item: Message | Reasoning, block: int) -> AnswerEvent:
         self.items.append(item)
         self._item, self._block = item, block
-        return ItemAdded(len(self.items) - 1, item)
+        return ItemAdded(len(self.items) - 1, _as_opened(item))  # parts may follow before the step is rendered
 
     def _open_part(self, part: ContentPart) -> AnswerEvent:
         match self._item, part:
@@ -289,7 +289,7 @@ class Answer:
             case _:  # pragma: no cover
                 raise AssertionError("a part of another item")
         self._part, self._pieces = part, []
-        return PartAdded(*self._place(), part)
+        return PartAdded(*self._place(), type(part)())
 
     def _place(self) -> tuple[str, int, int]:
         """Return (item id, output index, content index) of the open part."""
@@ -363,6 +363,12 @@ class _OpenCall:
         if status == "completed":
             done.insert(0, ArgumentsDone(self.item.id, self.output_index, self.item.name, self.item.arguments))
         return done
+
+
+def _as_opened(item: Message | Reasoning) -> Message | Reasoning:
+    if isinstance(item, Message):
+        return replace(item, content=[])
+    return replace(item, summary=[], content=[])
 
 
 def _new_item(item_type: type[Message | Reasoning], new_id: Callable[[str], str]) -> Message | Reasoning:

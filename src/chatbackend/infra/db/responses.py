@@ -19,6 +19,7 @@ from chatbackend.infra.db.transaction import Database, Row, Transaction, adding,
 from chatbackend.usecases.ports import Begun, Call, Clock, Once, Orphan
 
 _ALIVE = ("queued", "in_progress")
+_ALIVE_SQL = tuple(literal(status) for status in _ALIVE)
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
@@ -39,7 +40,7 @@ _TAKE_TURN = (
 )
 _TURNS_ALIVE = (
     select(RESPONSES.c.id)
-    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), RESPONSES.c.status.in_(_ALIVE))
+    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), RESPONSES.c.status.in_(_ALIVE_SQL))
     .limit(1)
 )
 _ADD_RESPONSE = adding(
@@ -80,7 +81,7 @@ _SETTLE_DEAD = (
 )
 _END = (
     update(RESPONSES)
-    .where(RESPONSES.c.id == bindparam("id_"), RESPONSES.c.status.in_(_ALIVE))
+    .where(RESPONSES.c.id == bindparam("id_"), RESPONSES.c.status.in_(_ALIVE_SQL))
     .values(
         status=bindparam("status_"),
         completed_at=bindparam("completed_at_"),
@@ -105,13 +106,15 @@ _CONVERSATION_CONTEXT = (
 )
 _DELETE_ITEMS = delete(ITEMS).where(ITEMS.c.response_id == bindparam("id"))
 _DELETE = delete(RESPONSES).where(*_OWN)
-_ORPHANS = select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
+_ORPHANS = (
+    select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE_SQL)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
+)
 _ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"))
 _ABANDONED = (
     update(LEDGER)
     .where(
         LEDGER.c.status == "started",
-        LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE))),
+        LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE_SQL))),
     )
     .values(status="settled", settled_at=bindparam("settled_at"), estimated=1)
 )

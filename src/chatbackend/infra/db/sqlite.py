@@ -36,7 +36,7 @@ class SqliteTransaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._compiled: dict[int, tuple[Executable, str, list[str], dict[str, Any]]] = {}
+        self._compiled: dict[int, tuple[Executable, str, dict[str, Any]]] = {}
         self._dialect = dialects.dialect(paramstyle="named")
 
     async def rows(self, statement: Executable, params: Params | None = None) -> list[Row]:
@@ -52,26 +52,33 @@ class SqliteTransaction:
     async def execute_many(self, statement: Executable, params: Sequence[Params]) -> None:
         """See `Transaction.execute_many`."""
         if params:
-            sql, _, defaults = self._compile(statement)
+            sql, defaults = self._compile(statement)
             self._connection.executemany(sql, [{**defaults, **each} for each in params])
 
     def _run(self, statement: Executable, params: Params | None) -> sqlite3.Cursor:
-        sql, _, defaults = self._compile(statement)
+        sql, defaults = self._compile(statement)
         return self._connection.execute(sql, {**defaults, **params} if params else defaults)
 
-    def _compile(self, statement: Executable) -> tuple[str, list[str], dict[str, Any]]:
+    def _compile(self, statement: Executable) -> tuple[str, dict[str, Any]]:
         known = self._compiled.get(id(statement))
         if known is None or known[0] is not statement:
-            compiled = cast(
-                SQLCompiler,
-                statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True}),  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # Executable lacks the method in its stubs
-            )
-            defaults = {name: value for name, value in compiled.params.items() if value is not None}
-            known = (statement, compiled.string, list(compiled.params), defaults)
+            compiled = self._compiler(statement)
+            defaults = {
+                name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
+            }
+            known = (statement, compiled.string, defaults)
             if len(self._compiled) >= 512:
                 self._compiled.clear()
             self._compiled[id(statement)] = known
-        return known[1], known[2], known[3]
+        return known[1], known[2]
+
+    def _compiler(self, statement: Executable) -> SQLCompiler:
+        """Compile; `IN` lists of given values are written out (such a statement takes no further parameters)."""
+        compile_ = cast(Callable[..., SQLCompiler], statement.compile)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # Executable lacks the method in its stubs
+        compiled = compile_(dialect=self._dialect)
+        if compiled.post_compile_params:
+            compiled = compile_(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        return compiled
 
 
 def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:

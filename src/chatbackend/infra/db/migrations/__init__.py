@@ -1,1 +1,1 @@
-"""Alembic's steps from an empty database to the present schema."""
+"""Alembic migrations of the truth, for SQLite and PostgreSQL from one schema."""

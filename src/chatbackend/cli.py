@@ -1,0 +1,160 @@
+"""The command line: `chatbackend serve`, `keys`, `migrate`, `doctor`, `worker`."""
+
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import anyio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chatbackend import bootstrap
+from chatbackend.config import BadSetting, Settings, load
+from chatbackend.domain.identity import ApiKey
+from chatbackend.infra.system import AlreadyRunning
+from chatbackend.infra.telemetry import set_up_logging
+from chatbackend.infra.web import server
+
+T = TypeVar("T")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Chat Backend General: the backend behind a chat app.",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of service accounts.")
+app.add_typer(keys_app, name="keys")
+_out = Console()
+_err = Console(stderr=True)
+USAGE = """\
+Chat Backend General is ready on {url}
+  API reference  {url}/docs
+{key}  try it
+    curl {url}/v1/responses -H 'Authorization: Bearer {token}' \\
+      -H 'Content-Type: application/json' -d '{{"model": "local", "input": "Hello"}}'
+"""
+
+
+def _stop(message: str) -> typer.Exit:
+    _err.print(message, style="red", markup=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except BadSetting as error:
+        raise _stop(str(error)) from error
+
+
+def _run(main: Callable[[], Awaitable[T]]) -> T:
+    return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+@app.command(epilog="Example: CHATBACKEND_PORT=9000 chatbackend serve")
+def serve() -> None:
+    """Serve in the foreground; SIGTERM or Ctrl-C ends it within 20 s."""
+    settings = _settings()
+    set_up_logging(settings.chatbackend_log_level)
+    try:
+        _run(lambda: _serve(settings))
+    except AlreadyRunning as error:
+        folder = settings.chatbackend_data_dir
+        message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
+        raise _stop(message) from error
+
+
+async def _serve(settings: Settings) -> None:
+    async with bootstrap.build(settings) as built:
+        try:
+            listener = server.bind(settings.chatbackend_host, settings.chatbackend_port)
+        except OSError as error:
+            where = f"{settings.chatbackend_host}:{settings.chatbackend_port}"
+            raise _stop(
+                f"Cannot listen on {where} ({error.strerror}). Set CHATBACKEND_HOST or CHATBACKEND_PORT."
+            ) from error
+        with contextlib.closing(listener):
+            host, port = listener.getsockname()[:2]
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            await server.serve(
+                built.web,
+                listener,
+                max_frame_bytes=settings.chatbackend_max_body_bytes + 2**20,
+                listening=lambda: _greet(url, built.first_key),
+                drain=lambda: built.drain(settings.chatbackend_drain_s),
+            )
+
+
+def _greet(url: str, first_key: str | None) -> None:
+    shown = f"  first API key  {first_key}   (shown only this once)\n" if first_key else ""
+    _out.print(
+        USAGE.format(url=url, key=shown, token=first_key or "YOUR_KEY"), markup=False, highlight=False, soft_wrap=True
+    )
+    sys.stdout.flush()
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker beside servers (not with the embedded queue, whose worker is part of `serve`)."""
+    raise _stop(
+        "The queue is 'embedded:', so the worker is part of 'chatbackend serve'; there is nothing to run beside it."
+    )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version (`serve` does it by itself); beside a running server: only check."""
+    _out.print(bootstrap.migrate_or_check(_settings()), markup=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Check every configured dependency and say what to fix."""
+    problems = _run(lambda: bootstrap.check(_settings(), lambda line: _out.print(line, markup=False, soft_wrap=True)))
+    raise typer.Exit(1 if problems else 0)
+
+
+@keys_app.command("create", epilog="Example: chatbackend keys create --account mobile-app")
+def create_key(
+    account: Annotated[str, typer.Option(help="The service account that the key belongs to.")] = "default",
+    name: Annotated[str, typer.Option(help="A note to tell keys apart.")] = "",
+) -> None:
+    """Make a key and print it: it is not shown again."""
+
+    async def work() -> str:
+        async with bootstrap.keys(_settings()) as store:
+            return await bootstrap.create_key(store, account=account, name=name)
+
+    try:
+        _out.print(_run(work), markup=False, soft_wrap=True)
+    except ValueError as error:
+        raise _stop(str(error)) from error
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List keys, without their secrets."""
+
+    async def work() -> list[ApiKey]:
+        async with bootstrap.keys(_settings()) as store:
+            return await store.all()
+
+    table = Table("id", "account", "name", "state")
+    for key in _run(work):
+        table.add_row(key.id, key.account, key.name, "revoked" if key.revoked_at else "active")
+    _out.print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
+    """Revoke a key; live sockets of it are closed within 5 s."""
+
+    async def work() -> bool:
+        async with bootstrap.keys(_settings()) as store:
+            return await bootstrap.revoke_key(store, key_id)
+
+    if not _run(work):
+        raise _stop(f"No active key '{key_id}'; 'chatbackend keys list' shows them.")
+    _out.print(f"revoked {key_id}", markup=False)

@@ -1,0 +1,141 @@
+"""Settings, read from the environment once, by `bootstrap` and `cli` only."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+
+_LATER = {
+    "DATABASE_URL": "PostgreSQL comes with a later release; unset it to use the embedded SQLite",
+    "REDIS_URL": "Redis comes with a later release; unset it to use the embedded event log",
+    "CHATBACKEND_CONFIG": "the TOML file comes with a later release; unset it",
+    "AZURE_OPENAI_ENDPOINT": "Azure OpenAI comes with a later release; its /openai/v1 address works as OPENAI_ENDPOINT",
+    "PERPLEXITY_ENDPOINT": "Perplexity comes with a later release; unset it",
+}
+_ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
+
+
+class BadSetting(Exception):
+    """A setting that stops the start; the message is the one line to show."""
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("use an http:// or https:// address")
+    if parts.username or parts.password:
+        raise ValueError("put no credentials into the address; use the _API_KEY variable")
+    return value
+
+
+def _names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Endpoint = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseModel):
+    """Every variable the embedded server reads. Field names are the variables' names in lower case."""
+
+    chatbackend_host: str = Field("127.0.0.1", description="Address to listen on.")
+    chatbackend_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    chatbackend_data_dir: Path = Field(Path("data"), description="Folder of all embedded state.")
+    chatbackend_bootstrap_key: SecretStr | None = Field(None, description="The first API key, instead of a random one.")
+    chatbackend_allowed_origins: list[str] = Field(
+        default_factory=list[str],
+        description="Browser origins for CORS and WebSockets, separated by commas; default: same origin and localhost.",
+    )
+    chatbackend_max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        20 * 2**20, description="Largest JSON body or WebSocket frame, in bytes."
+    )
+    chatbackend_max_file_bytes: Annotated[int, Field(ge=1024)] = Field(
+        512 * 2**20, description="Largest uploaded file, in bytes."
+    )
+    chatbackend_max_running: Annotated[int, Field(ge=1)] = Field(
+        2000, description="Responses that may run at once; more are refused with 503."
+    )
+    chatbackend_response_deadline_s: Annotated[float, Field(gt=0)] = Field(
+        900.0, description="Longest generation, in seconds; then it ends incomplete."
+    )
+    chatbackend_drain_s: Annotated[float, Field(ge=0, le=15)] = Field(
+        10.0, description="After SIGTERM, seconds that running responses may take to end."
+    )
+    chatbackend_log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least severe log line."
+    )
+
+    openai_endpoint: Endpoint | None = Field(None, description="OpenAI, or a server that speaks its Chat Completions.")
+    openai_api_key: SecretStr | None = Field(None, description="Key for OPENAI_ENDPOINT.")
+    openai_models: list[str] = Field(
+        default_factory=list[str], description="Models of OPENAI_ENDPOINT, separated by commas; default: any name."
+    )
+    claude_endpoint: Endpoint | None = Field(None, description="Anthropic, or a server that speaks its Messages API.")
+    claude_api_key: SecretStr | None = Field(None, description="Key for CLAUDE_ENDPOINT.")
+    anthropic_api_key: SecretStr | None = Field(None, description="Used when CLAUDE_API_KEY is not set.")
+    claude_models: list[str] = Field(
+        default_factory=list[str], description="Models of CLAUDE_ENDPOINT, separated by commas; default: any name."
+    )
+    llama31_endpoint: Endpoint | None = Field(None, description="An OpenAI-compatible server of Llama 3.1.")
+    llama31_api_key: SecretStr | None = Field(None, description="Key for LLAMA31_ENDPOINT, if it wants one.")
+    llama31_models: list[str] = Field(
+        default_factory=list[str], description="Models of LLAMA31_ENDPOINT, separated by commas; default: any name."
+    )
+
+    def endpoint(self, variable: str) -> str | None:
+        """Return `<variable>_ENDPOINT`."""
+        value: str | None = getattr(self, f"{variable.lower()}_endpoint")
+        return value
+
+    def models(self, variable: str) -> list[str]:
+        """Return `<variable>_MODELS`."""
+        value: list[str] = getattr(self, f"{variable.lower()}_models")
+        return value
+
+    def key(self, variables: tuple[str, ...]) -> str:
+        """Return the first of these secrets that is set, "" when none is."""
+        found: list[SecretStr | None] = [getattr(self, variable.lower()) for variable in variables]
+        return next((secret.get_secret_value() for secret in found if secret is not None), "")
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings. Raises: BadSetting with the one line to show."""
+    environment = os.environ if environment is None else environment
+    _refuse_later(environment)
+    known = {
+        name.lower(): value for name, value in environment.items() if name.lower() in Settings.model_fields and value
+    }
+    values: dict[str, object] = {}
+    for name, value in known.items():
+        listed = name.endswith(("_models", "_origins"))
+        values[name] = _names(value) if listed else value
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise BadSetting(_line(error)) from error
+    key = settings.chatbackend_bootstrap_key
+    if key is not None and len(key.get_secret_value()) < 8:
+        raise BadSetting("CHATBACKEND_BOOTSTRAP_KEY is too short: use at least 8 characters.")
+    return settings
+
+
+def _refuse_later(environment: Mapping[str, str]) -> None:
+    for name, mend in _LATER.items():
+        if environment.get(name):
+            raise BadSetting(f"{name} is set, but {mend}.")
+    for name, scheme in _ONLY.items():
+        value = environment.get(name)
+        if value and not value.startswith(scheme):
+            raise BadSetting(f"{name} is {value.partition(':')[0]}:..., but this release knows only {scheme}")
+
+
+def _line(error: ValidationError) -> str:
+    """Word the first problem as: variable, value (never a secret), mend."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]).upper()
+    secret = name.endswith("_KEY")
+    value = "" if secret else f" is {first['input']!r}"
+    return f"{name}{value}: {first['msg'].removeprefix('Value error, ')}."

@@ -1,0 +1,42 @@
+"""Names from the settings -> what implements them. A provider family is one entry here and one codec file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chatbackend.adapters.providers.claude import ClaudeCodec
+from chatbackend.adapters.providers.codec import Codec
+from chatbackend.adapters.providers.openai_chat import ChatCodec
+from chatbackend.domain.models import ModelProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A provider family: the prefix of its models' names, its variables' prefix, its dialect, its facts.
+
+    `key_variables` are the variables that may hold its key, the first that is set wins.
+    """
+
+    name: str
+    variable: str
+    key_variables: tuple[str, ...]
+    codec: Callable[[str, ModelProfile], Codec]
+    profile: ModelProfile
+
+
+FAMILIES = (
+    Family(
+        "openai",
+        "OPENAI",
+        ("OPENAI_API_KEY",),
+        ChatCodec,
+        ModelProfile(max_tokens_field="max_completion_tokens", accepts_files=True),
+    ),
+    Family(
+        "claude",
+        "CLAUDE",
+        ("CLAUDE_API_KEY", "ANTHROPIC_API_KEY"),
+        ClaudeCodec,
+        ModelProfile(context_window=200_000, default_max_tokens=8_192, accepts_files=True),
+    ),
+    Family("llama31", "LLAMA31", ("LLAMA31_API_KEY",), ChatCodec, ModelProfile(accepts_images=False)),
+)

@@ -1,0 +1,96 @@
+"""The process's own means: clock, ids, owned tasks, the lock on the data folder."""
+
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SystemClock:
+    """`Clock` of this machine."""
+
+    def now(self) -> float:
+        """See `Clock.now`."""
+        return time.time()
+
+
+def new_id(prefix: str) -> str:
+    """See `NewId`: 96 random bits."""
+    return f"{prefix}_{os.urandom(12).hex()}"
+
+
+def report(message: str, error: BaseException) -> None:
+    """See `Report`."""
+    _log.error(message, exc_info=error)
+
+
+class Tasks:
+    """`Spawn`: tasks that belong to the process. Leaving the context cancels what still runs and waits for it."""
+
+    def __init__(self) -> None:
+        self._group: TaskGroup = anyio.create_task_group()
+
+    def __call__(self, work: Callable[[], Awaitable[None]], *, name: str) -> None:
+        """See `Spawn`."""
+        self._group.start_soon(self._guarded, work, name=name)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # the edge of an owned task
+            report("a task of the process failed", error)
+
+    async def __aenter__(self) -> "Tasks":
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(kind, error, trace)
+
+
+class AlreadyRunning(Exception):
+    """Another server holds the data folder."""
+
+
+class DataLock:
+    """An exclusive lock on a data folder, held until closed or until the process dies: the lease of its owner."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Take the lock. Raises: AlreadyRunning."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise AlreadyRunning(str(self._path.parent)) from error
+        self._file = descriptor
+
+    def close(self) -> None:
+        """Let go."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def boot_id() -> str:
+    """Return what changes when the machine starts anew; "" where that is not known (then treated as changed)."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,159 @@
+"""The ASGI application: match, resolve the caller, run the handler, render what went wrong, log one line."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+
+from chatbackend.adapters import errors as wire_errors
+from chatbackend.domain.errors import ChatError, Forbidden, Internal, InvalidRequest, NotFound
+from chatbackend.domain.identity import Principal
+from chatbackend.infra.web.auth import Resolver
+from chatbackend.infra.web.http import Disconnected, Message, Receive, Request, Scope, Send, encode
+from chatbackend.infra.web.origins import Origins
+from chatbackend.infra.web.routes import Route, Router
+
+_NOBODY = Principal("", "", "", "")
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
+
+
+@dataclass
+class _Answer:
+    """What was sent, for the log line and to know whether an error can still be shown."""
+
+    send: Send
+    status: int = 0
+    cors: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.cors:
+                message["headers"] = [*message["headers"], *self.cors]
+        await self.send(message)
+
+
+class WebApp:
+    """Plain ASGI. `public` routes need no credential; every other path is closed without one."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        public: Iterable[Route],
+        *,
+        resolver: Resolver,
+        origins: Origins,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        self._router = Router(routes)
+        self._public = Router(public)
+        self._resolver = resolver
+        self._origins = origins
+        self._new_request_id = new_request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request or WebSocket."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        answer = _Answer(send, cors=self._origins.cors_headers(scope["headers"]))
+        request = Request(scope, receive, answer, {}, _NOBODY, self._new_request_id())
+        pattern = ""
+        try:
+            if scope["method"] == "OPTIONS" and answer.cors:
+                await request.start(204, self._origins.preflight_headers(scope["headers"]))
+                await answer({"type": "http.response.body", "body": b""})
+            else:
+                pattern, handler = await self._resolve(request, scope["method"])
+                await handler(request)
+        except Disconnected:
+            pass
+        except ChatError as error:
+            await _show(request, answer, error)
+        except Exception as error:  # the edge of a request: logged whole, shown without detail
+            _log.error("request failed", request_id=request.request_id, route=pattern, exc_info=error)
+            await _show(request, answer, Internal("The server failed on this request; the log has the cause."))
+        _log.info(
+            "request",
+            method=scope["method"],
+            route=pattern or None,
+            status=answer.status or 499,
+            ms=round((time.perf_counter() - began) * 1000, 2),
+            request_id=request.request_id,
+            key=request.principal.key_id or None,
+        )
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse before the upgrade, or hand the socket to its handler."""
+        request = Request(scope, receive, send, {}, _NOBODY, self._new_request_id())
+        await receive()  # websocket.connect
+        try:
+            if not self._origins.socket_allowed(scope["headers"]):
+                raise Forbidden("This origin is not allowed; see CHATBACKEND_ALLOWED_ORIGINS.")
+            _, handler = await self._resolve(request, "WEBSOCKET")
+        except ChatError as error:
+            await _refuse_upgrade(scope, send, request, error)
+            return
+        try:
+            await handler(request)
+        except Exception as error:  # the edge of a socket
+            _log.error("socket failed", request_id=request.request_id, exc_info=error)
+
+    async def _resolve(self, request: Request, method: str) -> tuple[str, Callable[[Request], Any]]:
+        """Find the route, then who calls. Unknown paths are told apart only for callers who are known."""
+        path = request.scope["path"]
+        found = self._public.match(method, path)
+        if not isinstance(found, frozenset):
+            request.path_params = found[2]
+            return found[0], found[1]
+        request.principal = await self._resolver(request.scope["headers"])
+        found = found or self._router.match(method, path)
+        if isinstance(found, frozenset):
+            raise _no_route(request.scope.get("method", method), path, found)
+        request.path_params = found[2]
+        return found[0], found[1]
+
+
+def _no_route(method: str, path: str, allowed: frozenset[str]) -> ChatError:
+    known = sorted(allowed - {"WEBSOCKET"})
+    if known:
+        return InvalidRequest(
+            f"{method} is not allowed on {path}; it takes {', '.join(known)}.", code="method_not_allowed"
+        )
+    return NotFound(f"Unknown path: {method} {path}.", code="unknown_url")
+
+
+async def _show(request: Request, answer: _Answer, error: ChatError) -> None:
+    """Show an error, unless the answer has begun: then the stream just ends."""
+    if answer.status == 0:
+        await request.answer_error(error)
+
+
+async def _refuse_upgrade(scope: Scope, send: Send, request: Request, error: ChatError) -> None:
+    """Answer a handshake with a status and JSON instead of the upgrade."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    status = wire_errors.mapped(error).status
+    extra = [(name.encode(), value.encode()) for name, value in wire_errors.headers(error).items()]
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request.request_id.encode()), *extra]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    body = encode(wire_errors.envelope(error))
+    await send({"type": "websocket.http.response.body", "body": body})
+    _log.info("handshake refused", status=status, request_id=request.request_id)
+
+
+def describe(routes: Iterable[Route]) -> list[dict[str, str]]:
+    """Return method, path and first docstring line of every route."""
+    described: list[dict[str, str]] = []
+    for method, path, handler in routes:
+        summary = (handler.__doc__ or "").strip().split("\n")[0]
+        described.append(msgspec.to_builtins({"method": method, "path": path, "summary": summary}))
+    return described

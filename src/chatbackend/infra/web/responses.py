@@ -1,0 +1,167 @@
+"""HTTP routes of the Responses API: parse, run a use case, render."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from chatbackend.adapters.api import responses as shapes
+from chatbackend.adapters.api.listing import page
+from chatbackend.domain.errors import InvalidRequest, Unavailable
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.responses import Response
+from chatbackend.infra.db.responses import Responses
+from chatbackend.infra.web.http import Request, decode_object, encode, whole_number
+from chatbackend.infra.web.routes import Route
+from chatbackend.infra.web.streams import send_events
+from chatbackend.usecases.cancel_response import CancelResponse, response_not_found
+from chatbackend.usecases.create_response import Created, CreateResponse
+from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.follow_response import FROM_THE_START, check_cursor, follow_response
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import EventLog, NewId, Once
+
+PATH = "/v1/responses"
+_NOT_HASHED = frozenset(("stream", "type", "stream_id", "chatbackend"))
+_FAILURES = {"rate_limit_exceeded": 429, "invalid_prompt": 400}
+
+
+class ResponseRoutes:
+    """`/v1/responses` and below."""
+
+    def __init__(
+        self,
+        create: CreateResponse,
+        cancel: CancelResponse,
+        delete: DeleteResponse,
+        *,
+        stored: Responses,
+        stored_log: EventLog,
+        unstored_log: EventLog,
+        live: Live,
+        new_id: NewId,
+        max_body_bytes: int,
+    ) -> None:
+        self._create = create
+        self._cancel = cancel
+        self._delete = delete
+        self._stored = stored
+        self._stored_log = stored_log
+        self._unstored_log = unstored_log
+        self._live = live
+        self._new_id = new_id
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        one = f"{PATH}/{{response_id}}"
+        return [
+            ("POST", PATH, self.create),
+            ("GET", one, self.get),
+            ("DELETE", one, self.delete),
+            ("POST", f"{one}/cancel", self.cancel),
+            ("GET", f"{one}/input_items", self.input_items),
+        ]
+
+    async def create(self, request: Request) -> None:
+        """Create a response; answer with it once it ended, with its events, or at once (`background`)."""
+        body = decode_object(await request.body(self._max_body_bytes))
+        wanted = shapes.read(body)
+        ask = shapes.ask(wanted, self._new_id)
+        if ask.generate is False:
+            raise InvalidRequest("generate is for WebSocket connections only.", param="generate")
+        created = await self._create(ask, request.principal, once_of(body, request.headers))
+        request.answered["x-chatbackend-response-id"] = created.response_id
+        if wanted.stream:
+            return await self._follow(request, created, FROM_THE_START)
+        response = await self._response(request.principal, created, wait=not ask.background)
+        if response.failure is not None:
+            return await _answer_failed(request, response)
+        return await request.answer_json(shapes.response_object(response))
+
+    async def get(self, request: Request) -> None:
+        """Return a response, or replay and follow its events (`stream=true`, `starting_after` exclusive)."""
+        response_id = request.path_params["response_id"]
+        if request.one("stream") in ("true", "1", "True"):
+            after = whole_number(
+                request.one("starting_after"), "starting_after", default=FROM_THE_START, low=-1, high=2**53
+            )
+            store = self._live.unstored(request.principal, response_id) is None
+            if store and await self._stored.get(request.principal, response_id) is None:
+                raise response_not_found(response_id)
+            return await self._follow(request, Created(response_id, store, fresh=False), after)
+        return await request.answer_json(shapes.response_object(await self._get(request.principal, response_id)))
+
+    async def delete(self, request: Request) -> None:
+        """Delete a response for good."""
+        response_id = request.path_params["response_id"]
+        await self._delete(request.principal, response_id)
+        await request.answer_json({"id": response_id, "object": "response", "deleted": True})
+
+    async def cancel(self, request: Request) -> None:
+        """Stop a response and return it."""
+        response = await self._cancel(request.principal, request.path_params["response_id"])
+        await request.answer_json(shapes.response_object(response))
+
+    async def input_items(self, request: Request) -> None:
+        """List a response's input items."""
+        response_id = request.path_params["response_id"]
+        await self._get(request.principal, response_id)
+        items = [msgspec.json.decode(body) for body in await self._stored.input_items(response_id)]
+        await request.answer_json(page(items, request.query, default_order="desc"))
+
+    async def _follow(self, request: Request, created: Created, after: int) -> None:
+        log = self._stored_log if created.store else self._unstored_log
+        if after != FROM_THE_START or not created.fresh:
+            check_cursor(await log.extent(created.response_id), after)
+        await send_events(request, follow_response(log, created.response_id, after=after))
+
+    async def _response(self, principal: Principal, created: Created, *, wait: bool) -> Response:
+        """Return the response, once it has ended if `wait`."""
+        entry = self._live.running(created.response_id) or self._live.unstored(principal, created.response_id)
+        if entry is None:
+            return await self._get(principal, created.response_id)
+        if wait:
+            await entry.done.wait()
+            if not entry.response.ended:
+                raise Unavailable("The response could not be saved; it will be ended when the server starts again.")
+        return entry.response
+
+    async def _get(self, principal: Principal, response_id: str) -> Response:
+        found = await self._stored.get(principal, response_id)
+        if found is None:
+            raise response_not_found(response_id)
+        return found
+
+
+def once_of(body: Mapping[str, Any], headers: Mapping[str, str], *, key: str | None = None) -> Once:
+    """Return how this create is recognised when it comes again, over HTTP and sockets alike."""
+    canonical = msgspec.json.encode(
+        {name: value for name, value in body.items() if name not in _NOT_HASHED}, order="sorted"
+    )
+    key = key or headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise InvalidRequest("An idempotency key has 1 to 255 characters.", param="idempotency_key")
+    return Once(
+        PATH,
+        hashlib.sha256(canonical).hexdigest(),
+        key=None if key is None else hashlib.sha256(key.encode()).hexdigest(),
+        retry=headers.get("x-stainless-retry-count", "0") not in ("0", ""),
+    )
+
+
+async def _answer_failed(request: Request, response: Response) -> None:
+    """Answer a failed generation as an error; it stays readable under the id that the body names."""
+    failure = response.failure
+    code = failure.code if failure else "server_error"
+    status = _FAILURES.get(code, 502)
+    error = {
+        "message": failure.message if failure else "",
+        "type": "invalid_request_error" if status == 400 else "server_error",
+        "param": None,
+        "code": code,
+        "response_id": response.id,
+    }
+    # the same request would only be given this result again
+    await request.answer(status, encode({"error": error}), headers={"x-should-retry": "false"})

@@ -1,0 +1,53 @@
+"""Routes: a method, a path with `{names}`, a handler; matched in one dictionary walk."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from chatbackend.infra.web.http import Request
+
+Handler = Callable[[Request], Awaitable[None]]
+Route = tuple[str, str, Handler]  # method, or WEBSOCKET
+
+
+class _Node:
+    __slots__ = ("children", "handlers", "name", "wild")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.wild: _Node | None = None
+        self.name = ""
+        self.handlers: dict[str, tuple[str, Handler]] = {}
+
+
+class Router:
+    """A tree of path segments. Literal segments win over `{names}`; a name matches one non-empty segment."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for method, path, handler in routes:
+            self._add(method, path, handler)
+
+    def match(self, method: str, path: str) -> tuple[str, Handler, dict[str, str]] | frozenset[str]:
+        """Return (pattern, handler, path parameters), or the methods that this path allows (none: no such path)."""
+        params: dict[str, str] = {}
+        node = self._root
+        for segment in path.strip("/").split("/"):
+            child = node.children.get(segment)
+            if child is None:
+                child = node.wild
+                if child is None or not segment:
+                    return frozenset()
+                params[child.name] = segment
+            node = child
+        found = node.handlers.get(method)
+        return frozenset(node.handlers) if found is None else (*found, params)
+
+    def _add(self, method: str, path: str, handler: Handler) -> None:
+        node = self._root
+        for segment in path.strip("/").split("/"):
+            if segment.startswith("{"):
+                node.wild = node.wild or _Node()
+                node = node.wild
+                node.name = segment[1:-1]
+            else:
+                node = node.children.setdefault(segment, _Node())
+        node.handlers[method] = (path, handler)

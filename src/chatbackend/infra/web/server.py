@@ -1,0 +1,103 @@
+"""uvicorn, told how we want it; signals are ours.
+
+uvicorn by itself closes every socket at once on SIGTERM; here running responses end first.
+"""
+
+import signal
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+
+from chatbackend.infra.web.http import ASGIApp
+
+KEEP_ALIVE_S = 75  # longer than a gateway's idle upstream connections (Kong: 60 s)
+GRACE_S = 3  # for connections that are still open when everything has ended
+UNACKNOWLEDGED_MS = 12_000  # a peer that acknowledges nothing for this long is gone
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone and says when it listens."""
+
+    listening: Callable[[], None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Do nothing: `serve` below watches the signals."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets=sockets)
+        if self.listening is not None and self.started:
+            self.listening()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises: OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by every accepted connection
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+    listener.bind((host, port))
+    listener.listen(4096)
+    return listener
+
+
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    max_frame_bytes: int,
+    listening: Callable[[], None],
+    drain: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        ws_max_size=max_frame_bytes,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+    )
+    server = _Server(config)
+    server.listening = listening
+    async with anyio.create_task_group() as group, _stop_on_signal(server, drain) as watch:
+        group.start_soon(watch)
+        await server.serve(sockets=[listener])
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _stop_on_signal(
+    server: uvicorn.Server, drain: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[Callable[[], Coroutine[Any, Any, None]], None]:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+        async def watch() -> None:
+            async with anyio.create_task_group() as group:
+                stopping = False
+                async for _ in signals:
+                    if stopping:
+                        server.force_exit = server.should_exit = True
+                        return
+                    stopping = True
+                    group.start_soon(stop)
+
+        async def stop() -> None:
+            await drain()
+            server.should_exit = True
+
+        yield watch
