@@ -5,6 +5,10 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import blockbuster_ctx
 
+from tests.support.server import server
+
+__all__ = ["server"]
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
