@@ -42,6 +42,7 @@ from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import Deployment
 from chatbackend.usecases.prepare_request import PrepareRequest
@@ -138,9 +139,8 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
             CreateResponse(ports, run, live=live, turns=turns, spawn=tasks),
             cancel,
             DeleteResponse(truth, stored_log, cancel),
+            follow=FollowResponse(truth, live, stored_log=stored_log, unstored_log=unstored_log),
             stored=truth,
-            stored_log=stored_log,
-            unstored_log=unstored_log,
             live=live,
             new_id=new_id,
             max_body_bytes=settings.chatbackend_max_body_bytes,

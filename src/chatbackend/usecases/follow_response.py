@@ -1,13 +1,58 @@
 """A client of a response is a cursor on its log: read after the cursor, send, repeat."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from chatbackend.domain.errors import Conflict, Gone
+from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import TERMINAL_EVENTS
-from chatbackend.usecases.ports import EventLog, Extent, LogEvent
+from chatbackend.usecases.cancel_response import response_not_found
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import EventLog, Extent, LogEvent, Truth
 
 FROM_THE_START = -1
 PAGE = 256
+Batches = AsyncGenerator[Sequence[LogEvent], None]
+
+
+class FollowResponse:
+    """Opens cursors. `idle_s`: after so many seconds without an event an empty batch says that we live."""
+
+    def __init__(
+        self, truth: Truth, live: Live, *, stored_log: EventLog, unstored_log: EventLog, idle_s: float = 10.0
+    ) -> None:
+        self._truth = truth
+        self._live = live
+        self._stored_log = stored_log
+        self._unstored_log = unstored_log
+        self._idle_s = idle_s
+
+    async def __call__(self, principal: Principal, response_id: str, *, after: int = FROM_THE_START) -> Batches:
+        """Return the events above `after` of a caller's own response, up to the terminal one.
+
+        Raises: NotFound; Conflict `cursor_ahead`, Gone `cursor_expired` for a cursor that cannot be served exactly.
+        """
+        if self._live.unstored(principal, response_id) is not None:
+            check_cursor(await self._unstored_log.extent(response_id), after)
+            return self.begun(principal, response_id, after=after, store=False)
+        response = await self._truth.get(principal, response_id)
+        if response is None:
+            raise response_not_found(response_id)
+        extent = await self._stored_log.extent(response_id)
+        if extent is None and not response.ended:
+            extent = Extent(0, 0, ended=False)  # committed, but its owner has not begun to write yet
+        check_cursor(extent, after)
+        return self.begun(principal, response_id, after=after, store=True)
+
+    def begun(self, principal: Principal, response_id: str, *, store: bool, after: int = FROM_THE_START) -> Batches:
+        """Return the events of a response that this caller has just created, or whose cursor was checked."""
+
+        async def exists() -> bool:
+            if store:
+                return await self._truth.get(principal, response_id) is not None
+            return self._live.unstored(principal, response_id) is not None
+
+        log = self._stored_log if store else self._unstored_log
+        return follow(log, response_id, after=after, idle_s=self._idle_s, exists=exists)
 
 
 def check_cursor(extent: Extent | None, after: int) -> None:
@@ -25,24 +70,30 @@ def check_cursor(extent: Extent | None, after: int) -> None:
         raise Gone(message, param="starting_after", code="cursor_expired")
 
 
-async def follow_response(
-    log: EventLog, response_id: str, *, after: int = FROM_THE_START, idle_s: float = 10.0
-) -> AsyncGenerator[Sequence[LogEvent], None]:
+async def follow(
+    log: EventLog, response_id: str, *, after: int, idle_s: float, exists: Callable[[], Awaitable[bool]]
+) -> Batches:
     """Yield events above `after` in order, in batches, up to and including the terminal one.
 
-    Yields an empty batch when nothing came for `idle_s` seconds (time for a sign of life). Ends early when
-    the stream is deleted.
+    Yields an empty batch when nothing came for `idle_s` seconds. Ends early when the response is deleted.
     """
+    doubtful = after != FROM_THE_START  # nothing to read may mean that nothing will come
     while True:
         events = await log.read(response_id, after=after, limit=PAGE)
         if events:
             yield events
-            after = events[-1].number
+            after, doubtful = events[-1].number, False
             if events[-1].type in TERMINAL_EVENTS:
                 return
-        elif not await log.moved(response_id, after=after, timeout_s=idle_s):
-            yield ()
-            if await log.extent(response_id) is None:
-                return
-        elif not await log.read(response_id, after=after, limit=1) and await log.extent(response_id) is None:
+            continue
+        if doubtful and await _over(log, response_id, exists):
             return
+        doubtful = True
+        if not await log.moved(response_id, after=after, timeout_s=idle_s):
+            yield ()
+
+
+async def _over(log: EventLog, response_id: str, exists: Callable[[], Awaitable[bool]]) -> bool:
+    """Return whether nothing more will come: the end is behind the cursor, or the response was deleted."""
+    extent = await log.extent(response_id)
+    return not await exists() if extent is None else extent.ended

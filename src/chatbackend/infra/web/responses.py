@@ -18,9 +18,9 @@ from chatbackend.infra.web.streams import send_events
 from chatbackend.usecases.cancel_response import CancelResponse, response_not_found
 from chatbackend.usecases.create_response import Created, CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
-from chatbackend.usecases.follow_response import FROM_THE_START, check_cursor, follow_response
+from chatbackend.usecases.follow_response import FROM_THE_START, Batches, FollowResponse
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import EventLog, NewId, Once
+from chatbackend.usecases.ports import NewId, Once
 
 PATH = "/v1/responses"
 _NOT_HASHED = frozenset(("stream", "type", "stream_id", "chatbackend"))
@@ -36,9 +36,8 @@ class ResponseRoutes:
         cancel: CancelResponse,
         delete: DeleteResponse,
         *,
+        follow: FollowResponse,
         stored: Responses,
-        stored_log: EventLog,
-        unstored_log: EventLog,
         live: Live,
         new_id: NewId,
         max_body_bytes: int,
@@ -46,9 +45,8 @@ class ResponseRoutes:
         self._create = create
         self._cancel = cancel
         self._delete = delete
+        self._follow = follow
         self._stored = stored
-        self._stored_log = stored_log
-        self._unstored_log = unstored_log
         self._live = live
         self._new_id = new_id
         self._max_body_bytes = max_body_bytes
@@ -74,7 +72,7 @@ class ResponseRoutes:
         created = await self._create(ask, request.principal, once_of(body, request.headers))
         request.answered["x-chatbackend-response-id"] = created.response_id
         if wanted.stream:
-            return await self._follow(request, created, FROM_THE_START)
+            return await send_events(request, await self._events(request.principal, created))
         response = await self._response(request.principal, created, wait=not ask.background)
         if response.failure is not None:
             return await _answer_failed(request, response)
@@ -87,10 +85,7 @@ class ResponseRoutes:
             after = whole_number(
                 request.one("starting_after"), "starting_after", default=FROM_THE_START, low=-1, high=2**53
             )
-            store = self._live.unstored(request.principal, response_id) is None
-            if store and await self._stored.get(request.principal, response_id) is None:
-                raise response_not_found(response_id)
-            return await self._follow(request, Created(response_id, store, fresh=False), after)
+            return await send_events(request, await self._follow(request.principal, response_id, after=after))
         return await request.answer_json(shapes.response_object(await self._get(request.principal, response_id)))
 
     async def delete(self, request: Request) -> None:
@@ -111,11 +106,10 @@ class ResponseRoutes:
         items = [msgspec.json.decode(body) for body in await self._stored.input_items(response_id)]
         await request.answer_json(page(items, request.query, default_order="desc"))
 
-    async def _follow(self, request: Request, created: Created, after: int) -> None:
-        log = self._stored_log if created.store else self._unstored_log
-        if after != FROM_THE_START or not created.fresh:
-            check_cursor(await log.extent(created.response_id), after)
-        await send_events(request, follow_response(log, created.response_id, after=after))
+    async def _events(self, principal: Principal, created: Created) -> Batches:
+        if created.fresh:
+            return self._follow.begun(principal, created.response_id, store=created.store)
+        return await self._follow(principal, created.response_id)
 
     async def _response(self, principal: Principal, created: Created, *, wait: bool) -> Response:
         """Return the response, once it has ended if `wait`."""
