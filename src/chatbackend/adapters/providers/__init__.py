@@ -1,0 +1,1 @@
+"""Provider codecs: our vocabulary to a provider's requests, its answers to our vocabulary."""

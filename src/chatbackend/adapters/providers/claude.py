@@ -1,0 +1,59 @@
+"""The Anthropic Messages dialect.
+
+Source: the message types of the `anthropic` package (types/message_create_params.py, types/message.py).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.messages.reader import ClaudeReader
+from chatbackend.adapters.providers.messages.request import request_body
+from chatbackend.adapters.providers.provider_errors import fault_of, http_error
+from chatbackend.domain.errors import ChatError
+from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.models import ModelProfile, ModelRequest
+
+API_VERSION = "2023-06-01"
+
+
+class ClaudeCodec:
+    """Speaks Anthropic Messages."""
+
+    def __init__(self, api_key: str, profile: ModelProfile) -> None:
+        self._api_key = api_key
+        self._profile = profile
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The facts that requests are shaped by."""
+        return self._profile
+
+    def request(self, request: ModelRequest) -> WireRequest:
+        """Return the call to make.
+
+        Raises: InvalidRequest for what Messages, or this model, has no way to say.
+        """
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if request.stream else "application/json",
+            "anthropic-version": API_VERSION,
+            "x-api-key": self._api_key,
+        }
+        return WireRequest("/v1/messages", headers, msgspec.json.encode(request_body(request, self._profile)))
+
+    def reader(self) -> Reader:
+        """Return a fresh reader for one streamed answer."""
+        return ClaudeReader()
+
+    def whole(self, body: bytes) -> list[ModelEvent]:
+        """Return the events of an answer that came as one JSON body.
+
+        Raises: UpstreamError (and below) when it is none.
+        """
+        return ClaudeReader().whole(body)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
+        """Return what a status that is not 2xx means; header names are lower case."""
+        return http_error(status, headers, fault_of(body))

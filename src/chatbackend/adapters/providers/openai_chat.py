@@ -1,0 +1,59 @@
+"""The Chat Completions dialect: OpenAI and the servers that speak like it (vLLM, Ollama, llama.cpp, Groq, Mistral...).
+
+Source: the chat types of the `openai` package (types/chat/).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from chatbackend.adapters.providers.chat.reader import ChatReader
+from chatbackend.adapters.providers.chat.request import request_body
+from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.provider_errors import fault_of, http_error
+from chatbackend.domain.errors import ChatError
+from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.models import ModelProfile, ModelRequest
+
+
+class ChatCodec:
+    """Speaks Chat Completions; `api_key` may be empty for a server that wants none."""
+
+    def __init__(self, api_key: str, profile: ModelProfile) -> None:
+        self._api_key = api_key
+        self._profile = profile
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The facts that requests are shaped by."""
+        return self._profile
+
+    def request(self, request: ModelRequest) -> WireRequest:
+        """Return the call to make.
+
+        Raises: InvalidRequest for what Chat Completions, or this model, has no way to say.
+        """
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if request.stream else "application/json",
+        }
+        if self._api_key:
+            headers["authorization"] = f"Bearer {self._api_key}"
+        body = msgspec.json.encode(request_body(request, self._profile))
+        return WireRequest("/chat/completions", headers, body)
+
+    def reader(self) -> Reader:
+        """Return a fresh reader for one streamed answer."""
+        return ChatReader()
+
+    def whole(self, body: bytes) -> list[ModelEvent]:
+        """Return the events of an answer that came as one JSON body.
+
+        Raises: UpstreamError (and below) when it is none.
+        """
+        reader = ChatReader()
+        return reader.take(body) + reader.end()
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
+        """Return what a status that is not 2xx means; header names are lower case."""
+        return http_error(status, headers, fault_of(body))

@@ -1,0 +1,426 @@
+"""The HTTP model against real servers on loopback: scripted ones, broken ones and recorded ones."""
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from chatbackend.adapters.providers.claude import ClaudeCodec
+from chatbackend.adapters.providers.openai_chat import ChatCodec
+from chatbackend.domain.errors import (
+    ChatError,
+    InvalidRequest,
+    UpstreamCut,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from chatbackend.domain.events import ModelEvent, TextDelta
+from chatbackend.domain.items import InputImage, InputText, Item, Message
+from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
+from chatbackend.domain.usage import Usage
+from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, HttpModel, Timeouts, client_session, translate
+from tests.adapters.providers.heard import Heard, hear, replay
+from tests.adapters.providers.recordings import recordings
+from tests.support.upstream import Call, Upstream
+
+pytestmark = pytest.mark.anyio
+
+PROFILE = ModelProfile()
+PATIENT = Timeouts(connect_s=10, first_byte_s=20, between_s=20)
+HASTY = Timeouts(connect_s=0.2, first_byte_s=0.2, between_s=0.2)
+CODECS = {"chat": ChatCodec("sk-1", PROFILE), "messages": ClaudeCodec("sk-1", PROFILE)}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+HELLO = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with client_session() as session:
+        yield session
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(params=["chat", "messages"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def asked(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> HttpModel:
+    """Return a model of the scripted upstream, once in each dialect."""
+    return model(session, upstream.url, dialect)
+
+
+def model(session: aiohttp.ClientSession, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> HttpModel:
+    return HttpModel(session, base_url=url, codec=CODECS[dialect], timeouts=timeouts)
+
+
+def asking(script: str, text: str = "hi there", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field
+    items: list[Item] = [Message("msg_1", "user", [InputText(text)])]
+    return ModelRequest(script, items, **fields)
+
+
+async def answer(asked: HttpModel, request: ModelRequest) -> Heard:
+    async with aclosing(asked.stream(request)) as events:
+        return hear([event async for event in events])
+
+
+async def answer_until_error(asked: HttpModel, request: ModelRequest) -> tuple[str, ChatError]:
+    """Return the text that came before the error, and the error."""
+    text: list[str] = []
+    with pytest.raises(ChatError) as caught:
+        async with aclosing(asked.stream(request)) as events:
+            async for event in events:
+                text += [event.text] if isinstance(event, TextDelta) else []
+    return "".join(text), caught.value
+
+
+async def first_text(events: AsyncGenerator[ModelEvent, None]) -> str:
+    return next(event.text for event in [event async for event in _until_text(events)] if isinstance(event, TextDelta))
+
+
+async def _until_text(events: AsyncGenerator[ModelEvent, None]) -> AsyncIterator[ModelEvent]:
+    async for event in events:
+        yield event
+        if isinstance(event, TextDelta):
+            return
+
+
+def salted(call: Call, count: int) -> str:
+    return "".join(f"{call.salt}:{number} " for number in range(count))
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncGenerator[str]:
+    """Serve one handler on every path; yield the address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def talking(talk: bytes, *, hold: bool = False) -> AsyncGenerator[str]:
+    """Serve these raw bytes to every connection once its request was read, then close it or hold it open."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        await reader.readexactly(int(length[1]) if length else 0)
+        writer.write(talk)
+        if hold:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def chunked(*chunks: bytes, end: bool = False) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + body + (b"0\r\n\r\n" if end else b"")
+
+
+@pytest.mark.parametrize("way", ["streamed", "whole"])
+async def test_an_answer_comes_with_its_usage(asked: HttpModel, upstream: Upstream, way: str) -> None:
+    heard = await answer(asked, asking("scripted-n40", stream=way == "streamed"))
+    call = await upstream.call(0)
+    assert heard.text == salted(call, 40)
+    assert heard.usage == Usage(2, 40)
+    assert heard.finish == "stop"
+    assert call.asked.stream is (way == "streamed")
+
+
+async def test_a_json_answer_to_a_stream_request_is_read_too(session: aiohttp.ClientSession) -> None:
+    async def ignores_stream(_: web.Request) -> web.Response:
+        return web.json_response({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
+
+    async with serving(ignores_stream) as url:
+        assert (await answer(model(session, url), asking("m"))).text == "hello"
+
+
+async def test_calls_and_reasoning_come_through(asked: HttpModel, upstream: Upstream) -> None:
+    tools = [FunctionTool("f", parameters={"type": "object", "properties": {"q": {"type": "string"}}})]
+    called = await answer(asked, asking("tool-call", tools=tools))
+    assert (called.tools, called.finish) == ([("f", '{"q": "hi there"}')], "tool_calls")
+    thought = await answer(asked, asking("reason"))
+    assert thought.thoughts == f"{upstream.calls[1].salt} thinks. "
+
+
+async def test_the_key_and_the_request_go_out_as_the_codec_says(
+    session: aiohttp.ClientSession, upstream: Upstream
+) -> None:
+    await answer(model(session, upstream.url), asking("m"))
+    call = await upstream.call(0)
+    assert call.headers["Authorization"] == "Bearer sk-1"
+    assert call.headers["Accept-Encoding"] == "identity"
+    assert call.asked.body["messages"] == [{"role": "user", "content": "hi there"}]
+
+
+async def test_a_connection_is_used_again_after_a_whole_answer(session: aiohttp.ClientSession) -> None:
+    peers: set[object] = set()
+
+    async def remembers(request: web.Request) -> web.Response:
+        peers.add(request.transport and request.transport.get_extra_info("peername"))
+        return web.Response(body=HELLO + STOP + b"data: [DONE]\n\n", content_type="text/event-stream")
+
+    async with serving(remembers) as url:
+        for _ in range(3):
+            assert (await answer(model(session, url), asking("m"))).text == "hello"
+    assert len(peers) == 1
+
+
+async def test_a_connection_is_not_used_again_after_a_cut(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    asked = model(session, upstream.url)
+    async with aclosing(asked.stream(asking("endless-d1"))) as events:
+        await first_text(events)
+    heard = await answer(asked, asking("scripted-n5"))
+    assert heard.text == salted(await upstream.call(1), 5)
+
+
+async def test_closing_the_stream_closes_the_upstream(asked: HttpModel, upstream: Upstream) -> None:
+    async with aclosing(asked.stream(asking("endless-d1"))) as events:
+        await first_text(events)
+    call = await upstream.call(0)
+    await asyncio.wait_for(call.ended.wait(), 20)
+    assert call.outcome == "closed-by-client"
+
+
+@pytest.mark.parametrize("script", ["no-headers", "silent", "stall-at-2", "slow"])
+async def test_cancelling_at_any_point_closes_the_upstream(
+    session: aiohttp.ClientSession, upstream: Upstream, script: str
+) -> None:
+    task = asyncio.create_task(answer(model(session, upstream.url), asking(script)))
+    call = await upstream.call(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(call.ended.wait(), 20)
+    assert call.outcome == "closed-by-client"
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("status-400", UpstreamRefused),
+        ("status-404", UpstreamRefused),
+        ("status-401", UpstreamDenied),
+        ("status-429", UpstreamOverloaded),
+        ("status-500", UpstreamError),
+        ("status-302", UpstreamError),
+        ("wrong-type", UpstreamError),
+    ],
+)
+async def test_a_refusal_is_told_by_its_status(
+    asked: HttpModel, upstream: Upstream, script: str, kind: type[ChatError]
+) -> None:
+    text, error = await answer_until_error(asked, asking(script))
+    assert (text, type(error)) == ("", kind)
+    assert len(upstream.calls) == 1
+
+
+async def test_an_overload_says_how_long_to_wait(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    _, error = await answer_until_error(model(session, upstream.url), asking("status-429"))
+    assert isinstance(error, UpstreamOverloaded)
+    assert error.retry_after_s == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("cut-at-7", UpstreamCut),
+        ("error-at-7", UpstreamError),
+        ("garbage", UpstreamError),
+        ("false-done-n4", UpstreamCut),
+        ("cut-in-character", UpstreamCut),
+    ],
+)
+async def test_what_came_before_a_failure_is_kept_and_the_failure_is_told(
+    asked: HttpModel, upstream: Upstream, script: str, kind: type[ChatError]
+) -> None:
+    text, error = await answer_until_error(asked, asking(script))
+    call = await upstream.call(0)
+    assert text == salted(call, call.tokens) != ""
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize(("script", "text"), [("no-headers", ""), ("silent", ""), ("stall-at-0", "")])
+async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
+    session: aiohttp.ClientSession, upstream: Upstream, script: str, text: str
+) -> None:
+    told, error = await answer_until_error(model(session, upstream.url, timeouts=HASTY), asking(script))
+    assert (told, type(error)) == (text, UpstreamTimeout)
+    call = await upstream.call(0)
+    await asyncio.wait_for(call.ended.wait(), 20)
+    assert call.outcome == "closed-by-client"
+
+
+async def test_silence_between_tokens_ends_in_a_timeout(session: aiohttp.ClientSession) -> None:
+    between = Timeouts(connect_s=10, first_byte_s=20, between_s=0.1)
+    async with talking(chunked(HELLO), hold=True) as url:
+        text, error = await answer_until_error(model(session, url, timeouts=between), asking("m"))
+    assert (text, type(error)) == ("hello", UpstreamTimeout)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+async def test_an_answer_that_said_why_it_stopped_is_whole_however_its_connection_ends(
+    session: aiohttp.ClientSession,
+    hold: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    between = Timeouts(connect_s=10, first_byte_s=20, between_s=0.1)
+    async with talking(chunked(HELLO, STOP), hold=hold) as url:
+        heard = await answer(model(session, url, timeouts=between), asking("m"))
+    assert (heard.text, heard.finish) == ("hello", "stop")
+
+
+async def test_an_end_mark_is_the_end_though_the_connection_stays_open(session: aiohttp.ClientSession) -> None:
+    async with talking(chunked(HELLO, STOP, b"data: [DONE]\n\n"), hold=True) as url:
+        heard = await answer(model(session, url), asking("m"))
+    assert (heard.text, heard.finish) == ("hello", "stop")
+
+
+@pytest.mark.parametrize(
+    ("talk", "kind"),
+    [
+        (b"", UpstreamCut),
+        (b"HTTP/1.1 200 OK\r\ncontent-ty", UpstreamCut),
+        (b"no HTTP at all\r\n\r\n", UpstreamError),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}", UpstreamCut),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            UpstreamError,
+        ),
+        (chunked(b'data: {"choi'), UpstreamCut),
+        (chunked(HELLO, end=True), UpstreamCut),
+        (chunked(b"data: " + b"x" * (5 << 20), end=True), UpstreamError),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: br\r\ncontent-length: 0\r\n\r\n",
+            UpstreamError,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", UpstreamError),
+        (b"HTTP/1.1 400 Bad\r\ncontent-length: 99\r\n\r\n{", UpstreamRefused),
+    ],
+)
+async def test_a_broken_answer_is_told_by_how_it_broke(
+    session: aiohttp.ClientSession, talk: bytes, kind: type[ChatError]
+) -> None:
+    async with talking(talk) as url:
+        _, error = await answer_until_error(model(session, url), asking("m"))
+    assert type(error) is kind
+
+
+async def test_a_refusal_without_end_is_read_no_further_than_its_bound(session: aiohttp.ClientSession) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        told = web.StreamResponse(status=400)
+        await told.prepare(request)
+        while True:
+            await told.write(b"x" * MAX_ERROR_BYTES)
+
+    async with serving(endless) as url:
+        _, error = await answer_until_error(model(session, url), asking("m"))
+    assert type(error) is UpstreamRefused
+    assert error.message == "The provider refused this request."
+
+
+async def test_a_server_that_is_not_there_cannot_be_reached(session: aiohttp.ClientSession) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    _, error = await answer_until_error(model(session, f"http://127.0.0.1:{port}"), asking("m"))
+    assert (type(error), error.message) == (UpstreamError, "The provider cannot be reached.")
+
+
+@pytest.mark.parametrize("url", ["no-url", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
+async def test_an_endpoint_that_is_none_fails_the_call(session: aiohttp.ClientSession, url: str) -> None:
+    _, error = await answer_until_error(model(session, url), asking("m"))
+    assert isinstance(error, UpstreamError)
+
+
+async def test_a_request_that_cannot_be_said_is_refused_before_dialling(
+    session: aiohttp.ClientSession, upstream: Upstream
+) -> None:
+    request = ModelRequest("m", [Message("msg_1", "user", [InputImage(file_id="file_1")])])
+    _, error = await answer_until_error(model(session, upstream.url), request)
+    assert isinstance(error, InvalidRequest)
+    assert upstream.calls == []
+
+
+async def test_a_redirect_is_not_followed_with_the_key(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    async def redirect(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"location": f"{upstream.url}/v1/chat/completions"})
+
+    async with serving(redirect) as url:
+        _, error = await answer_until_error(model(session, url), asking("m"))
+    assert type(error) is UpstreamError
+    assert upstream.calls == []
+
+
+async def test_many_answers_at_once_never_mix(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> None:
+    asked = model(session, upstream.url, dialect)
+    heard = await asyncio.gather(*(answer(asked, asking("scripted-n30-d1")) for _ in range(50)))
+    assert sorted(told.text for told in heard) == sorted(salted(call, 30) for call in upstream.calls)
+
+
+async def test_recorded_answers_come_over_a_real_connection_in_small_pieces(session: aiohttp.ClientSession) -> None:
+    streams = [recorded for recorded in recordings(tuple(CODECS)) if recorded.sse and '"error"' not in recorded.sse]
+
+    async def play(request: web.Request) -> web.StreamResponse:
+        told = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await told.prepare(request)
+        text = (streams[int(request.path.split("/")[1])].sse or "").encode()
+        for start in range(0, len(text), 997):
+            await told.write(text[start : start + 997])
+        return told
+
+    async with serving(play) as url:
+        for number, recorded in enumerate(streams):
+            heard = await answer(model(session, f"{url}/{number}/v1", recorded.api), asking("m"))
+            assert heard == hear(replay(CODECS[recorded.api], (recorded.sse or "").encode()))
+
+
+async def test_the_session_keeps_no_cookies_and_reads_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, upstream: Upstream
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with client_session() as session:
+        session.cookie_jar.update_cookies({"a": "b"})
+        await answer(model(session, upstream.url), asking("m"))
+    assert "Cookie" not in (await upstream.call(0)).headers
+
+
+async def test_the_profile_is_the_codecs(session: aiohttp.ClientSession) -> None:
+    assert model(session, "http://x").profile is PROFILE
+
+
+def test_every_error_of_the_client_is_translated() -> None:
+    foreign = [
+        kind for _, kind in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(kind, aiohttp.ClientError)
+    ]
+    assert foreign
+    for kind in [*foreign, aiohttp.ServerTimeoutError, TimeoutError, OSError, ConnectionResetError]:
+        assert issubclass(kind, FOREIGN)
+        error = kind.__new__(kind)  # some need a connection to be made
+        assert isinstance(translate(error), UpstreamError)
