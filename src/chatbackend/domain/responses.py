@@ -34,7 +34,8 @@ class Ask:
 
     `shown` holds the request's settings as the response object shows them (tools, text, reasoning...).
     `body` is the request without its input, as it is stored to be run again after a crash.
-    `local_context` is what precedes the input where a socket knows it (chaining unstored responses).
+    `local_context` is what precedes the input where a socket knows it (chaining unstored responses);
+    `stream_id` is the lane of the socket that asked.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Ask:
     user: str | None = None
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     local_context: list[Item] | None = None
+    stream_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Response:
     incomplete_reason: str | None = None
     detail: str | None = None
     completed_at: int | None = None
+    stream_id: str | None = None  # a socket's lane, so that a later socket names it too
 
     @property
     def ended(self) -> bool:

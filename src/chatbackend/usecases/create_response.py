@@ -52,6 +52,7 @@ class CreateResponse:
             instructions=ask.instructions,
             metadata=ask.metadata,
             shown=ask.shown,
+            stream_id=ask.stream_id,
         )
         begun = await self._begin(response, ask, once)
         if not begun.fresh and not ask.store and self._live.unstored(principal, begun.response_id) is None:

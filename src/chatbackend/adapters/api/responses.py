@@ -3,6 +3,7 @@
 Source: the `openai` package, types/responses/response_create_params.py and response.py.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -98,9 +99,12 @@ class CreateRequest(Struct, omit_defaults=True):
     service_tier: str | None = None
     stream_options: StreamOptions | None = None
     extra: dict[str, Any] | None = None
+    stream_id: str | None = None  # set by a socket once it has checked it; `read` never takes it from a body
 
 
-_KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra"}
+# msgspec's complaints: "Expected `str`, got `int` - at `$.tools[0].name`", "... - at `key` in `$.metadata`"
+_COMPLAINT = re.compile(r"(?s)(.*?)(?: - at (?:`(key)` in )?`\$\.?(.*)`)?")
+_KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra", "stream_id"}
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
 _ENCODER = msgspec.json.Encoder()
 _STORED = msgspec.json.Decoder(CreateRequest)
@@ -122,10 +126,11 @@ def read(body: dict[str, Any]) -> CreateRequest:
 
 def invalid(error: msgspec.ValidationError) -> InvalidRequest:
     """Word a shape error so that it names the field it is about."""
-    message, _, place = str(error).partition(" - at `$")
-    param = place.rstrip("`").lstrip(".").partition("[")[0].partition(".")[0] or None
-    where = place.rstrip("`").lstrip(".")
-    return InvalidRequest(f"Invalid '{where}': {message}." if where else f"{message}.", param=param)
+    match = _COMPLAINT.fullmatch(str(error))
+    message, key, where = match.groups("") if match else (str(error), "", "")
+    param = re.split(r"[.\[]", where)[0] or None
+    place = f"{key} of '{where}'" if key else f"'{where}'"
+    return InvalidRequest(f"Invalid {place}: {message}." if where else f"{message}.", param=param)
 
 
 def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:
@@ -148,6 +153,7 @@ def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:
         background=request.background is True,
         generate=request.generate is not False,
         metadata=dict(request.metadata or {}),
+        stream_id=request.stream_id,
     )
     _sampling(found, request)
     _tools(found, request)

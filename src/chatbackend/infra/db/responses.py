@@ -418,4 +418,5 @@ async def _response(tx: Transaction, row: Row) -> Response:
         incomplete_reason=row["incomplete_reason"],
         detail=row["detail"],
         completed_at=row["completed_at"],
+        stream_id=ask.stream_id,
     )
