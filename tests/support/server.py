@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,8 +31,11 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # nothing of the developer
 class Server:
     """One server on one data folder. `env` adds settings: `{"LLAMA31_ENDPOINT": upstream.url}`."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, *, program: Sequence[str] = (str(PROGRAM),)
+    ) -> None:
         self.folder = folder
+        self._program = program
         self.data = folder / "data"
         self.out = folder / "server.out"
         self.err = folder / "server.err"
@@ -79,7 +82,7 @@ class Server:
         self._env |= env or {}
         began, printed = time.monotonic(), self.out.stat().st_size if self.out.exists() else 0
         with self.out.open("ab") as out, self.err.open("ab") as err:
-            command = [str(PROGRAM), "serve"]
+            command = [*self._program, "serve"]
             self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=err, cwd=self.folder)
         while not self._ready(printed):
             assert self.process.poll() is None, f"the server ended while it started:\n{self.log()}"
