@@ -34,7 +34,8 @@ fields = [b"data", b"event", b"id", b"retry", b":", b": ", b" ", b"x", b"{}", b"
 breaks = [b"\n", b"\r", b"\r\n", b"\n\n", "\u2028".encode(), "\x85".encode()]
 texts = ["日".encode(), b"\xff", b"y" * 40, b"z" * BOUND]
 pieces = st.sampled_from([*fields, *breaks, *texts])
-streams = st.lists(pieces, max_size=40).map(b"".join)
+marked = st.lists(pieces, max_size=40).map(lambda some: b"".join([b"\xef\xbb\xbf", *some]))
+streams = st.lists(pieces, max_size=40).map(b"".join) | marked
 
 
 @given(streams, st.lists(st.integers(0, 400), max_size=12))

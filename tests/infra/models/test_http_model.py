@@ -1,6 +1,7 @@
 """The HTTP model against real servers on loopback: scripted ones, broken ones and recorded ones."""
 
 import asyncio
+import gzip
 import inspect
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -23,7 +24,7 @@ from chatbackend.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from chatbackend.domain.events import ModelEvent, TextDelta
+from chatbackend.domain.events import Finished, ModelEvent, TextDelta
 from chatbackend.domain.items import InputImage, InputText, Item, Message
 from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
 from chatbackend.domain.usage import Usage
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 PROFILE = ModelProfile()
 PATIENT = Timeouts(connect_s=10, first_byte_s=20, between_s=20)
-HASTY = Timeouts(connect_s=0.2, first_byte_s=0.2, between_s=0.2)
+HASTY = Timeouts(connect_s=1, first_byte_s=0.5, between_s=0.5)
 CODECS = {"chat": ChatCodec("sk-1", PROFILE), "messages": ClaudeCodec("sk-1", PROFILE)}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -179,16 +180,28 @@ async def test_the_key_and_the_request_go_out_as_the_codec_says(
     assert call.asked.body["messages"] == [{"role": "user", "content": "hi there"}]
 
 
-async def test_a_connection_is_used_again_after_a_whole_answer(session: aiohttp.ClientSession) -> None:
+async def test_a_connection_is_used_again_although_the_end_of_the_body_comes_late(
+    session: aiohttp.ClientSession,
+) -> None:
     peers: set[object] = set()
+    finished = asyncio.Event()
+    patient = Timeouts(end_s=20)
 
-    async def remembers(request: web.Request) -> web.Response:
+    async def holds_back(request: web.Request) -> web.StreamResponse:
         peers.add(request.transport and request.transport.get_extra_info("peername"))
-        return web.Response(body=HELLO + STOP + b"data: [DONE]\n\n", content_type="text/event-stream")
+        told = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await told.prepare(request)
+        await told.write(HELLO + STOP + b"data: [DONE]\n\n")
+        await finished.wait()
+        return told
 
-    async with serving(remembers) as url:
+    async with serving(holds_back) as url:
         for _ in range(3):
-            assert (await answer(model(session, url), asking("m"))).text == "hello"
+            async with aclosing(model(session, url, timeouts=patient).stream(asking("m"))) as events:
+                async for event in events:
+                    if isinstance(event, Finished):
+                        finished.set()
+            finished.clear()
     assert len(peers) == 1
 
 
@@ -341,6 +354,16 @@ async def test_a_refusal_without_end_is_read_no_further_than_its_bound(session: 
     async with serving(endless) as url:
         _, error = await answer_until_error(model(session, url), asking("m"))
     assert type(error) is UpstreamRefused
+    assert error.message == "The provider refused this request."
+
+
+async def test_a_compressed_refusal_is_not_unpacked(session: aiohttp.ClientSession) -> None:
+    async def compressed(_: web.Request) -> web.Response:
+        body = gzip.compress(b'{"error": {"message": "unpacked"}}')
+        return web.Response(status=400, body=body, headers={"content-encoding": "gzip"})
+
+    async with serving(compressed) as url:
+        _, error = await answer_until_error(model(session, url), asking("m"))
     assert error.message == "The provider refused this request."
 
 

@@ -13,7 +13,6 @@ from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
 MAX_ERROR_BYTES = 64 << 10
-END_GRACE_S = 0.1  # how long an answer whose end mark was read may take to end, for its connection to be used again
 
 # Foreign errors and what they mean; the first row that matches wins. aiohttp's timeouts are TimeoutErrors.
 TABLE: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
@@ -30,11 +29,15 @@ FOREIGN: tuple[type[Exception], ...] = tuple(foreign for foreign, _, _ in TABLE)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait: for a connection, for the first byte of headers and again of the body, then between bytes."""
+    """Seconds to wait: for a connection, for the first byte of headers and again of the body, then between bytes.
+
+    `end_s`: how long the body may go on after the end mark; past it, its connection is not used again.
+    """
 
     connect_s: float = 5.0
     first_byte_s: float = 120.0
     between_s: float = 60.0
+    end_s: float = 0.1
 
 
 def client_session() -> aiohttp.ClientSession:
@@ -95,7 +98,7 @@ class HttpModel:
                 wait_s = self._timeouts.between_s
             for event in body.end():
                 yield event
-            await _drain(http)
+            await _drain(http, self._timeouts.end_s)
         finally:
             http.close()  # does nothing to a connection whose answer was read to its last byte: that one is in the pool
 
@@ -147,10 +150,10 @@ def _rest(body: AnswerBody, error: Exception) -> list[ModelEvent]:
         raise translate(error) from error
 
 
-async def _drain(http: aiohttp.ClientResponse) -> None:
+async def _drain(http: aiohttp.ClientResponse, wait_s: float) -> None:
     """Read past the end mark to the end of the body, shortly, so that the connection can be used again."""
     try:
-        async with asyncio.timeout(END_GRACE_S):
+        async with asyncio.timeout(wait_s):
             while await http.content.readany():
                 pass
     except FOREIGN:

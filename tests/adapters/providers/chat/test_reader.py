@@ -191,6 +191,7 @@ def test_a_usage_may_never_come() -> None:
         (sse(TEXT, '{"error": "all is lost"}'), UpstreamError),
         (sse(TEXT, '{"x_groq": {"error": "over_capacity"}}'), UpstreamOverloaded),
         (sse(TEXT) + b'event: error\ndata: {"error": {"message": "m", "status_code": 400}}\n\n', UpstreamRefused),
+        (b'event: error\ndata: {"message": "flat", "code": 429}\n\n', UpstreamOverloaded),
         (sse(TEXT, '{"id": "half'), UpstreamError),
         (sse("[1]"), UpstreamError),
         (sse("[" * 9999), UpstreamError),
