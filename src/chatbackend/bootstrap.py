@@ -23,6 +23,7 @@ from chatbackend.domain.identity import ApiKey, Principal
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import FileSearch, interrupted
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.responses import Responses
@@ -36,11 +37,13 @@ from chatbackend.infra.registry import FAMILIES, Family
 from chatbackend.infra.system import AlreadyRunning, DataLock, SystemClock, Tasks, boot_id, new_id, report
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
+from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.responses import ResponseRoutes
 from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.create_response import CreateResponse
+from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.live import Live
@@ -145,10 +148,17 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
             new_id=new_id,
             max_body_bytes=settings.chatbackend_max_body_bytes,
         )
+        stored_conversations = Conversations(truth_db, clock)
+        conversations = ConversationRoutes(
+            stored_conversations,
+            DeleteConversation(stored_conversations, cancel),
+            new_id=new_id,
+            max_body_bytes=settings.chatbackend_max_body_bytes,
+        )
         app = App(live, await _first_key(settings, keys, int(clock.now())))
         system = SystemRoutes(ports.models, lambda: app.ready, started_at=int(clock.now()))
         app.web = WebApp(
-            [*responses.routes(), *system.routes()],
+            [*responses.routes(), *conversations.routes(), *system.routes()],
             system.public(),
             resolver=Resolver(keys, time.monotonic),
             origins=Origins(settings.chatbackend_allowed_origins),

@@ -251,6 +251,17 @@ class Truth(Protocol):
         ...
 
 
+class Conversations(Protocol):
+    """Conversations, as far as a rule is needed to change them."""
+
+    async def delete(self, principal: Principal, conversation_id: str) -> Sequence[str]:
+        """Delete a conversation and its items, unless responses of it run; return the ids of those, newest first.
+
+        Items of its responses stay readable with them. Raises: NotFound.
+        """
+        ...
+
+
 class Renderer(Protocol):
     """Renders the events of one dialect, once; the bytes are what is logged and sent."""
 

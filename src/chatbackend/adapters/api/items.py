@@ -227,8 +227,8 @@ def decode(body: bytes) -> domain.Item:
     return found
 
 
-def from_input(given: str | Iterable[dict[str, Any]], new_id: NewId) -> list[domain.Item]:
-    """Turn a request's `input` (a text, or items with `type` optional on messages) into items.
+def from_input(given: str | Iterable[dict[str, Any]], new_id: NewId, *, param: str = "input") -> list[domain.Item]:
+    """Turn a request's field `param` (a text, or items with `type` optional on messages) into items.
 
     Raises: InvalidRequest naming the place.
     """
@@ -238,13 +238,16 @@ def from_input(given: str | Iterable[dict[str, Any]], new_id: NewId) -> list[dom
     try:
         items = [item.to_domain(new_id) for item in msgspec.convert(tagged, list[Item])]
     except msgspec.ValidationError as error:
-        raise InvalidRequest(_worded(error), param="input") from error
+        raise InvalidRequest(_worded(error, param), param=param) from error
+    except InvalidRequest as error:
+        error.param = param
+        raise
     return [item for item in items if item is not None]
 
 
-def _worded(error: msgspec.ValidationError) -> str:
-    """Word msgspec's complaint (`... - at `$[0].role``) as one about `input`."""
-    return f"Invalid input: {str(error).replace('`$', '`input')}."
+def _worded(error: msgspec.ValidationError, param: str) -> str:
+    """Word msgspec's complaint (`... - at `$[0].role``) as one about the field `param`."""
+    return f"Invalid {param}: {str(error).replace('`$', f'`{param}')}."
 
 
 def _no_id(prefix: str) -> str:

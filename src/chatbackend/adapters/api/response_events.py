@@ -69,16 +69,21 @@ def _fields(event: answer.AnswerEvent) -> tuple[str, dict[str, Any]]:
                 "annotation_index": event.annotation_index,
                 "annotation": event.annotation,
             }
-        case answer.ArgumentsGrew(item_id, output_index, delta):
-            place = {"item_id": item_id, "output_index": output_index}
-            return "response.function_call_arguments.delta", {**place, "delta": delta}
-        case answer.ArgumentsDone(item_id, output_index, name, arguments):
-            place = {"item_id": item_id, "output_index": output_index}
-            return "response.function_call_arguments.done", {**place, "name": name, "arguments": arguments}
-        case answer.SearchMoved(item_id, output_index, stage):
-            return f"response.file_search_call.{stage}", {"item_id": item_id, "output_index": output_index}
+        case answer.ArgumentsGrew() | answer.ArgumentsDone() | answer.SearchMoved():
+            return _tool_moved(event)
         case _:
             assert_never(event)
+
+
+def _tool_moved(event: answer.ArgumentsGrew | answer.ArgumentsDone | answer.SearchMoved) -> tuple[str, dict[str, Any]]:
+    place: dict[str, Any] = {"item_id": event.item_id, "output_index": event.output_index}
+    match event:
+        case answer.ArgumentsGrew(delta=delta):
+            return "response.function_call_arguments.delta", {**place, "delta": delta}
+        case answer.ArgumentsDone(name=name, arguments=arguments):
+            return "response.function_call_arguments.done", {**place, "name": name, "arguments": arguments}
+        case answer.SearchMoved(stage=stage):
+            return f"response.file_search_call.{stage}", place
 
 
 def _at(

@@ -102,8 +102,7 @@ class CreateRequest(Struct, omit_defaults=True):
     stream_id: str | None = None  # set by a socket once it has checked it; `read` never takes it from a body
 
 
-# msgspec's complaints: "Expected `str`, got `int` - at `$.tools[0].name`", "... - at `key` in `$.metadata`"
-_COMPLAINT = re.compile(r"(?s)(.*?)(?: - at (?:`(key)` in )?`\$\.?(.*)`)?")
+_KEY_OF = "`key` in "  # msgspec complains "Expected ... - at `$.tools[0].name`", or "... - at `key` in `$.metadata`"
 _KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra", "stream_id"}
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
 _ENCODER = msgspec.json.Encoder()
@@ -126,11 +125,11 @@ def read(body: dict[str, Any]) -> CreateRequest:
 
 def invalid(error: msgspec.ValidationError) -> InvalidRequest:
     """Word a shape error so that it names the field it is about."""
-    match = _COMPLAINT.fullmatch(str(error))
-    message, key, where = match.groups("") if match else (str(error), "", "")
+    message, _, place = str(error).partition(" - at ")
+    where = place.removeprefix(_KEY_OF).strip("`").removeprefix("$").removeprefix(".")
+    kind = "key of " if place.startswith(_KEY_OF) else ""
     param = re.split(r"[.\[]", where)[0] or None
-    place = f"{key} of '{where}'" if key else f"'{where}'"
-    return InvalidRequest(f"Invalid {place}: {message}." if where else f"{message}.", param=param)
+    return InvalidRequest(f"Invalid {kind}'{where}': {message}." if where else f"{message}.", param=param)
 
 
 def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:

@@ -7,13 +7,13 @@ from sqlalchemy import Executable, bindparam, delete, insert, literal, select, u
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api import responses as shapes
-from chatbackend.domain.errors import InvalidRequest, NotFound
+from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import FunctionCallOutput, Item, OutputItem
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus
 from chatbackend.domain.usage import Usage
-from chatbackend.infra.db import requests
-from chatbackend.infra.db.tables.responses import CONVERSATIONS, ITEMS, LEDGER, RESPONSES
+from chatbackend.infra.db import conversations, requests
+from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.ports import Begun, Call, Clock, Once, Orphan
@@ -27,21 +27,6 @@ _OWN = (
     RESPONSES.c.id == bindparam("id"),
     RESPONSES.c.tenant == bindparam("tenant"),
     RESPONSES.c.owner == bindparam("owner"),
-)
-_TAKE_TURN = (
-    update(CONVERSATIONS)
-    .where(
-        CONVERSATIONS.c.id == bindparam("id_"),
-        CONVERSATIONS.c.tenant == bindparam("tenant_"),
-        CONVERSATIONS.c.owner == bindparam("owner_"),
-    )
-    .values(next_turn=CONVERSATIONS.c.next_turn + 1)
-    .returning(CONVERSATIONS.c.next_turn)
-)
-_TURNS_ALIVE = (
-    select(RESPONSES.c.id)
-    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), RESPONSES.c.status.in_(_ALIVE_SQL))
-    .limit(1)
 )
 _ADD_RESPONSE = adding(
     RESPONSES,
@@ -157,7 +142,7 @@ class Responses:
             earlier = await requests.find(tx, response.principal, once, now=self._micros())
             if earlier is not None:
                 return Begun(earlier, fresh=False)
-            behind = await self._take_turn(tx, response)
+            behind = await self._take_turn(tx, response, ask)
             if ask.local_context is None:
                 await self._check_previous(tx, response)
             await requests.add(tx, response.principal, once, object_id=response.id, now=self._micros())
@@ -278,18 +263,15 @@ class Responses:
 
         return await self._database.write(work)
 
-    async def _take_turn(self, tx: Transaction, response: Response) -> bool:
+    async def _take_turn(self, tx: Transaction, response: Response, ask: Ask) -> bool:
         """Number the turn in its conversation; return whether earlier ones have not ended."""
         if response.conversation_id is None:
             return False
-        principal = response.principal
-        known = {"id_": response.conversation_id, "tenant_": principal.tenant, "owner_": principal.owner}
-        row = await one(tx, _TAKE_TURN, known)
-        if row is None:
-            message = f"Conversation with id '{response.conversation_id}' not found."
-            raise NotFound(message, param="conversation", code="conversation_not_found")
-        response.turn = row["next_turn"] - 1
-        return bool(await tx.rows(_TURNS_ALIVE, {"conversation_id": response.conversation_id}))
+        response.turn = await conversations.take_turn(
+            tx, response.principal, response.conversation_id, param="conversation"
+        )
+        await conversations.refuse_known(tx, response.conversation_id, ask.items, param="input")
+        return bool(await conversations.running(tx, response.conversation_id))
 
     async def _check_previous(self, tx: Transaction, response: Response) -> None:
         previous = response.previous_response_id

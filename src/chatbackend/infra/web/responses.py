@@ -129,7 +129,7 @@ class ResponseRoutes:
         return found
 
 
-def once_of(body: Mapping[str, Any], headers: Mapping[str, str], *, key: str | None = None) -> Once:
+def once_of(body: Mapping[str, Any], headers: Mapping[str, str], *, key: str | None = None, path: str = PATH) -> Once:
     """Return how this create is recognised when it comes again, over HTTP and sockets alike."""
     canonical = msgspec.json.encode(
         {name: value for name, value in body.items() if name not in _NOT_HASHED}, order="sorted"
@@ -138,7 +138,7 @@ def once_of(body: Mapping[str, Any], headers: Mapping[str, str], *, key: str | N
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("An idempotency key has 1 to 255 characters.", param="idempotency_key")
     return Once(
-        PATH,
+        path,
         hashlib.sha256(canonical).hexdigest(),
         key=None if key is None else hashlib.sha256(key.encode()).hexdigest(),
         retry=headers.get("x-stainless-retry-count", "0") not in ("0", ""),

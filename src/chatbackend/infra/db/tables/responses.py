@@ -14,7 +14,13 @@ CONVERSATIONS = Table(
     blob("metadata"),
     integer("next_turn", default="1"),
 )
-Index("conversations_by_owner", CONVERSATIONS.c.tenant, CONVERSATIONS.c.owner, CONVERSATIONS.c.created_at)
+Index(
+    "conversations_by_owner",
+    CONVERSATIONS.c.tenant,
+    CONVERSATIONS.c.owner,
+    CONVERSATIONS.c.created_at,
+    CONVERSATIONS.c.id,
+)
 
 RESPONSES = Table(
     "responses",
@@ -56,6 +62,14 @@ ITEMS = Table(
 )
 Index("items_by_response", ITEMS.c.response_id, ITEMS.c.direction, ITEMS.c.position)
 Index("items_by_conversation", ITEMS.c.conversation_id, ITEMS.c.turn, ITEMS.c.pk)
+Index(
+    "items_once_in_conversation",
+    ITEMS.c.conversation_id,
+    ITEMS.c.id,
+    unique=True,
+    sqlite_where=sql("conversation_id IS NOT NULL"),
+    postgresql_where=sql("conversation_id IS NOT NULL"),
+)
 
 LEDGER = Table(
     "ledger",

@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
-        batch_op.create_index("conversations_by_owner", ["tenant", "owner", "created_at"], unique=False)
+        batch_op.create_index("conversations_by_owner", ["tenant", "owner", "created_at", "id"], unique=False)
 
     op.create_table(
         "facts",
@@ -60,6 +60,13 @@ def upgrade() -> None:
     with op.batch_alter_table("items", schema=None) as batch_op:
         batch_op.create_index("items_by_conversation", ["conversation_id", "turn", "pk"], unique=False)
         batch_op.create_index("items_by_response", ["response_id", "direction", "position"], unique=False)
+        batch_op.create_index(
+            "items_once_in_conversation",
+            ["conversation_id", "id"],
+            unique=True,
+            sqlite_where=sa.text("conversation_id IS NOT NULL"),
+            postgresql_where=sa.text("conversation_id IS NOT NULL"),
+        )
 
     op.create_table(
         "ledger",
@@ -155,6 +162,7 @@ def downgrade() -> None:
 
     op.drop_table("ledger")
     with op.batch_alter_table("items", schema=None) as batch_op:
+        batch_op.drop_index("items_once_in_conversation", sqlite_where=sa.text("conversation_id IS NOT NULL"))
         batch_op.drop_index("items_by_response")
         batch_op.drop_index("items_by_conversation")
 

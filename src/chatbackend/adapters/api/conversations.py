@@ -1,0 +1,118 @@
+"""The Conversations API's shapes: requests checked, conversations and their items shown.
+
+Source: the `openai` package, types/conversations.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from chatbackend.adapters.api import items as wire
+from chatbackend.adapters.api.responses import Metadata, invalid
+from chatbackend.domain.conversations import Conversation
+from chatbackend.domain.errors import InvalidRequest, NotFound
+from chatbackend.domain.items import Item
+
+S = TypeVar("S", bound=Struct)
+MAX_ITEMS = 20
+Items = Annotated[list[dict[str, Any]], Meta(max_length=MAX_ITEMS)]
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class CreateConversation(Struct):
+    """The body of `POST /v1/conversations`."""
+
+    items: Items | None = None
+    metadata: Annotated[Metadata, Meta(max_length=16)] | None = None
+
+
+class UpdateConversation(Struct):
+    """The body of `POST /v1/conversations/{id}`: the metadata takes the place of what was there."""
+
+    metadata: Annotated[Metadata, Meta(max_length=16)] | None
+
+
+class AddItems(Struct):
+    """The body of `POST /v1/conversations/{id}/items`."""
+
+    items: Annotated[Items, Meta(min_length=1)]
+
+
+def read_create(body: Mapping[str, Any], new_id: Callable[[str], str]) -> tuple[dict[str, str], list[Item]]:
+    """Return the metadata and first items of a new conversation. Raises: InvalidRequest naming the field."""
+    request = _checked(body, CreateConversation)
+    return dict(request.metadata or {}), _items(request.items or [], new_id)
+
+
+def read_update(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the new metadata. Raises: InvalidRequest naming the field."""
+    return dict(_checked(body, UpdateConversation).metadata or {})
+
+
+def read_items(body: Mapping[str, Any], new_id: Callable[[str], str]) -> list[Item]:
+    """Return the items to add. Raises: InvalidRequest naming the field."""
+    return _items(_checked(body, AddItems).items, new_id)
+
+
+def _checked(body: Mapping[str, Any], shape: type[S]) -> S:
+    try:
+        return msgspec.convert(body, shape)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def _items(given: list[dict[str, Any]], new_id: Callable[[str], str]) -> list[Item]:
+    found = wire.from_input(given, new_id, param="items")
+    if len(found) != len(given):
+        raise InvalidRequest("An item_reference cannot be added to a conversation.", param="items")
+    return found
+
+
+def conversation_object(conversation: Conversation) -> dict[str, Any]:
+    """Return the conversation object as the API shows it."""
+    return {
+        "id": conversation.id,
+        "object": "conversation",
+        "created_at": conversation.created_at,
+        "metadata": conversation.metadata,
+    }
+
+
+def deleted_object(conversation_id: str) -> dict[str, Any]:
+    """Return what a deletion is answered with."""
+    return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+
+def included(query: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Return what a request's `include` asks for (the SDKs write `include[]`)."""
+    return frozenset([*query.get("include", ()), *query.get("include[]", ())])
+
+
+def item_object(body: bytes, include: frozenset[str]) -> dict[str, Any]:
+    """Return a stored item as the API shows it: bulky or opaque fields only where `include` asks for them."""
+    item = _decode(body)
+    match item["type"]:
+        case "file_search_call" if "file_search_call.results" not in include:
+            item["results"] = None
+        case "reasoning" if "reasoning.encrypted_content" not in include:
+            item["encrypted_content"] = None
+        case "message" if "message.output_text.logprobs" not in include:
+            for part in item["content"]:
+                if part["type"] == "output_text":
+                    part["logprobs"] = []
+        case _:
+            pass
+    return item
+
+
+def conversation_not_found(conversation_id: str, *, param: str = "conversation_id") -> NotFound:
+    """Return the error for a conversation that this caller does not have."""
+    message = f"Conversation with id '{conversation_id}' not found."
+    return NotFound(message, param=param, code="conversation_not_found")
+
+
+def item_not_found(item_id: str) -> NotFound:
+    """Return the error for an item that is not in the conversation."""
+    return NotFound(f"Item with id '{item_id}' not found.", param="item_id", code="item_not_found")
