@@ -16,6 +16,7 @@ from chatbackend.domain.indexing import ChunkSet, IndexedChunk
 from chatbackend.domain.jobs import Job
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.uploads import File, Reason, Stage
+from chatbackend.domain.vector_stores import Attachment, FileBatch, StoreFile, VectorStore
 from chatbackend.usecases.ports import Once
 
 
@@ -68,15 +69,29 @@ class Blobs(Protocol):
         ...
 
 
+class SizeCheck(Protocol):
+    """Counts one upload. Both methods raise FileRejected."""
+
+    def feed(self, size: int) -> None:
+        """Count bytes before they are kept."""
+        ...
+
+    def close(self) -> int:
+        """Return the size of the whole."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FileChecks:
     """The pure checks of an upload; each raises `FileRejected`.
 
-    `head` takes (filename, declared type, the first `head_bytes`), `tail` the format and the last `tail_bytes`.
+    `head` takes (filename, declared type, the first `head_bytes`), `tail` the format and the last `tail_bytes`,
+    `size` the limit in bytes.
     """
 
     head: Callable[[str, str | None, bytes], Format]
     tail: Callable[[Format, bytes], None]
+    size: Callable[[int], SizeCheck]
     head_bytes: int
     tail_bytes: int
 
@@ -178,18 +193,6 @@ class Embedder(Protocol):
 Key = tuple[int, int]  # a chunk: its set's id and its number
 
 
-class Nearness(Protocol):
-    """Similarity (cosine) of a query to the chunks that have vectors, within one scope."""
-
-    def top(self, count: int) -> Mapping[Key, float]:
-        """Return the nearest chunks."""
-        ...
-
-    def of(self, keys: Sequence[Key]) -> Mapping[Key, float]:
-        """Return the similarity of those of `keys` that have a vector."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a search may look at; every part of it is a condition of the query itself."""
@@ -200,13 +203,26 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: terms, and a vector with the name of its embedder where there is one."""
+
+    terms: Sequence[str]
+    vector: bytes | None = None
+    embedder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """Everything a ranking needs, all of it within one scope: postings as term -> (chunk, tf, length of the chunk)."""
+    """What a ranking needs, all of it within one scope.
+
+    `postings` has (chunk, how often, length of the chunk in terms) for each term; `length` is of all `chunk_count`
+    chunks together; `nearest` are the chunks most similar to the query's vector.
+    """
 
     postings: Mapping[str, Sequence[tuple[Key, int, int]]]
     chunk_count: int
     length: int
-    nearness: Nearness | None
+    nearest: Mapping[Key, float]
 
 
 Rank = Callable[[Found], Sequence[tuple[Key, float]]]
@@ -215,31 +231,79 @@ Rank = Callable[[Found], Sequence[tuple[Key, float]]]
 class Passages(Protocol):
     """The searchable chunks."""
 
-    async def search(
-        self, scope: Scope, terms: Sequence[str], *, vector: bytes | None, embedder: str | None, rank: Rank
-    ) -> list[Passage]:
+    async def search(self, scope: Scope, query: Query, rank: Rank) -> list[Passage]:
         """Return the passages that `rank` chose, in its order, on one snapshot; `rank` runs off the event loop.
 
-        Only completed sets of the scope are looked at; vectors only where `embedder` made them.
+        Only completed sets of the scope are looked at, and only vectors that the query's embedder made.
         Raises: NotFound for a vector store that this caller may not read, InvalidRequest for an expired one.
         """
+        ...
+
+    def forget(self, chunk_set_id: int) -> None:
+        """Drop what is kept in memory of a set."""
+        ...
+
+
+class VectorStores(Protocol):
+    """Rows of vector stores. Every method is one transaction."""
+
+    async def add(
+        self, principal: Principal, store: VectorStore, attachments: Sequence[Attachment], once: Once | None
+    ) -> VectorStore:
+        """Commit a store with its files; or return the one that this very request had made before.
+
+        Raises: NotFound (a file), Unprocessable (same key, other body), Conflict `idempotent_result_gone`.
+        """
+        ...
+
+    async def touch(self, principal: Principal, store_ids: Sequence[str]) -> None:
+        """Note that stores are in use, as far as they expire."""
+        ...
+
+    async def delete(self, principal: Principal, store_id: str) -> list[Job]:
+        """Delete a caller's own store, not its files: once this returns no search finds it.
+
+        Returns the jobs that clear away what is left, already committed. Raises: NotFound.
+        """
+        ...
+
+
+class StoreFiles(Protocol):
+    """Files in vector stores. Every method is one transaction and raises NotFound."""
+
+    async def attach(self, principal: Principal, store_id: str, attachments: Sequence[Attachment]) -> list[Job]:
+        """Put files that this caller may read into a store of its own; jobs as `VectorStores.delete`."""
+        ...
+
+    async def detach(self, principal: Principal, store_id: str, file_id: str) -> list[Job]:
+        """Take a file out of a store: once this returns no search of it finds the file."""
+        ...
+
+    async def get(self, principal: Principal, store_id: str, file_id: str) -> StoreFile:
+        """Return a file of a readable store."""
+        ...
+
+    async def add_batch(
+        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment]
+    ) -> tuple[FileBatch, list[Job]]:
+        """As `attach`, remembered as a batch."""
         ...
 
 
 class Changes(Protocol):
     """Wake-ups of those who watch a file, within this process: they carry only "something moved"."""
 
-    def event(self, file_id: str) -> anyio.Event:
+    def event(self, file_id: str, /) -> anyio.Event:
         """Return the event that the next `wake` of this file sets. Take it first, then look, then wait."""
         ...
 
-    def wake(self, file_id: str) -> None:
+    def wake(self, file_id: str, /) -> None:
         """Wake whoever watches this file."""
         ...
 
 
 class Jobs(Protocol):
-    """The job queue, as far as whoever adds or does work needs it."""
+    """The job queue, as far as whoever adds or finishes work needs it."""
 
     async def finish(self, job: Job) -> None:
         """Forget a job that is done."""

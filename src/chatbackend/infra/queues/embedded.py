@@ -1,0 +1,129 @@
+"""The worker of this process: stored jobs, at least once, a few at a time, woken at once by a new one.
+
+Whoever holds the data folder's lock knows that every earlier owner is dead, so that no lease has to run out.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chatbackend.domain.jobs import Job
+from chatbackend.infra.db.jobs import StoredJobs
+from chatbackend.usecases.ports import Report
+
+T = TypeVar("T")
+IDLE_S = 3600.0  # nothing wakes it but a job; this only bounds the wait
+STORE_WAIT_S = 1.0  # after the store itself failed
+GIVE_BACK_S = 5.0
+
+
+class Hopeless(Exception):
+    """Too many owners died with this job."""
+
+
+class Work(Protocol):
+    """What is done with a job."""
+
+    async def __call__(self, job: Job) -> None:
+        """Do it; an exception is a failure."""
+        ...
+
+    async def give_up(self, job: Job) -> None:
+        """Show that it will not be done."""
+        ...
+
+
+class EmbeddedQueue:
+    """`Jobs` and their worker. `run` works until it is cancelled; a job that was cut short is given back."""
+
+    def __init__(self, jobs: StoredJobs, report: Report, *, workers: int = 2) -> None:
+        self._jobs = jobs
+        self._report = report
+        self._workers = workers
+        self._running = 0
+        self._moved = anyio.Event()
+        self._stopping = False
+
+    async def finish(self, job: Job) -> None:
+        """See `Jobs.finish`."""
+        await self._jobs.finish(job)
+
+    def wake(self) -> None:
+        """See `Jobs.wake`."""
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def run(self, work: Work) -> None:
+        """Take back what earlier owners left, then work until cancelled or `drain`."""
+        await self._patiently(self._jobs.reclaim)
+        async with anyio.create_task_group() as group:
+            while not self._stopping:
+                moved = self._moved
+                wait_s = await self._patiently(lambda: self._fill(group, work))
+                with anyio.move_on_after(wait_s):
+                    await moved.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Claim nothing more, and let running jobs end for `seconds`."""
+        self._stopping = True
+        self.wake()
+        with anyio.move_on_after(seconds):
+            while self._running:
+                await self._moved.wait()
+
+    async def _fill(self, group: TaskGroup, work: Work) -> float:
+        """Start what is due; return how long there will be nothing more to start."""
+        while self._running < self._workers:
+            job = await self._claim()
+            if job is None:
+                due_s = await self._jobs.next_due_s()
+                return IDLE_S if due_s is None else min(due_s, IDLE_S)
+            self._running += 1
+            group.start_soon(self._do, job, work, name=f"{job.kind} {job.subject}")
+        return math.inf  # the end of a running job wakes this
+
+    async def _claim(self) -> Job | None:
+        with anyio.CancelScope(shield=True):  # a claim that is committed must be known here
+            return await self._jobs.claim()
+        raise AssertionError("a shielded scope swallows nothing")
+
+    async def _do(self, job: Job, work: Work) -> None:
+        try:
+            await self._tried(job, work)
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(GIVE_BACK_S, shield=True):
+                await self._jobs.release(job)
+            raise
+        finally:
+            self._running -= 1
+            self.wake()
+
+    async def _tried(self, job: Job, work: Work) -> None:
+        try:
+            if job.hopeless:
+                raise Hopeless
+            await work(job)
+        except Exception as error:  # the edge of a job: tried again, and seen
+            self._report(f"a job failed: {job.kind} {job.subject}", error)
+            why = f"{type(error).__name__}: {error}"[:500]
+            await self._patiently(lambda: self._failed(job, work, why))
+        else:
+            await self._patiently(lambda: self._jobs.finish(job))
+
+    async def _failed(self, job: Job, work: Work, why: str) -> None:
+        give_up = job.last_try or job.hopeless
+        if give_up:
+            await work.give_up(job)
+        await self._jobs.fail(job, why, give_up=give_up)
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Do what needs the store until the store takes it."""
+        while True:
+            try:
+                return await step()
+            except Exception as error:  # the disk is full, say: it is seen, and tried again
+                self._report("the job queue cannot reach its store", error)
+            await anyio.sleep(STORE_WAIT_S)
