@@ -135,7 +135,10 @@ class EventLog(Protocol):
         ...
 
     async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
-        """Wait until there may be something above `after` (or the stream is gone); False when time ran out."""
+        """Wait until there may be something above `after`, or the stream is deleted; False when time ran out.
+
+        A stream that is not open yet is waited for.
+        """
         ...
 
     async def delete(self, response_id: str) -> None:

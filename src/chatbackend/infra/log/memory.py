@@ -66,10 +66,10 @@ class MemoryEventLog:
         return None if stream is None else Extent(0, _next(stream), stream.ended_at is not None)
 
     async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
-        """See `EventLog.moved`."""
+        """See `EventLog.moved`. A stream that is not there yet is waited for: returning at once would spin."""
         event = self._wakeups.event(response_id)
         stream = self._streams.get(response_id)
-        if stream is None or _next(stream) > after + 1:
+        if stream is not None and _next(stream) > after + 1:
             return True
         with anyio.move_on_after(timeout_s) as scope:
             await event.wait()

@@ -65,6 +65,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who may say X-Forwarded-* is decided with the gateway, not by default
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ws_max_size=max_frame_bytes,
