@@ -33,7 +33,7 @@ class FollowResponse:
         """
         if self._live.unstored(principal, response_id) is not None:
             check_cursor(await self._unstored_log.extent(response_id), after)
-            return self.begun(principal, response_id, after=after, store=False)
+            return self._events(principal, response_id, store=False, after=after)
         response = await self._truth.get(principal, response_id)
         if response is None:
             raise response_not_found(response_id)
@@ -41,11 +41,13 @@ class FollowResponse:
         if extent is None and not response.ended:
             extent = Extent(0, 0, ended=False)  # committed, but its owner has not begun to write yet
         check_cursor(extent, after)
-        return self.begun(principal, response_id, after=after, store=True)
+        return self._events(principal, response_id, store=True, after=after)
 
-    def begun(self, principal: Principal, response_id: str, *, store: bool, after: int = FROM_THE_START) -> Batches:
-        """Return the events of a response that this caller has just created, or whose cursor was checked."""
+    def begun(self, principal: Principal, response_id: str, *, store: bool) -> Batches:
+        """Return the events of a response that this caller has created just now."""
+        return self._events(principal, response_id, store=store, after=None)
 
+    def _events(self, principal: Principal, response_id: str, *, store: bool, after: int | None) -> Batches:
         async def exists() -> bool:
             if store:
                 return await self._truth.get(principal, response_id) is not None
@@ -71,13 +73,19 @@ def check_cursor(extent: Extent | None, after: int) -> None:
 
 
 async def follow(
-    log: EventLog, response_id: str, *, after: int, idle_s: float, exists: Callable[[], Awaitable[bool]]
+    log: EventLog, response_id: str, *, after: int | None, idle_s: float, exists: Callable[[], Awaitable[bool]]
 ) -> Batches:
     """Yield events above `after` in order, in batches, up to and including the terminal one.
 
+    `after` is None for a response that has only just begun: nothing is read before something was written.
+
     Yields an empty batch when nothing came for `idle_s` seconds. Ends early when the response is deleted.
     """
-    doubtful = after != FROM_THE_START  # nothing to read may mean that nothing will come
+    doubtful = after is not None  # nothing to read may mean that nothing will come
+    if after is None:
+        after = FROM_THE_START
+        if not await log.moved(response_id, after=after, timeout_s=idle_s):
+            yield ()
     while True:
         events = await log.read(response_id, after=after, limit=PAGE)
         if events:

@@ -11,7 +11,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -26,6 +25,7 @@ from chatbackend.infra.db.transaction import Params, Row, Transaction, drive
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
+_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 GROUP_MAX = 256  # pieces of work that share a commit, at most
 BUSY_TIMEOUT_S = 10.0
 READERS = 4
@@ -74,7 +74,7 @@ class SqliteTransaction:
 
     def _compiler(self, statement: Executable) -> SQLCompiler:
         """Compile; `IN` lists of given values are written out (such a statement takes no further parameters)."""
-        compile_ = cast(Callable[..., SQLCompiler], statement.compile)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # Executable lacks the method in its stubs
+        compile_ = cast(Callable[..., SQLCompiler], statement.compile)  # pyright: ignore[reportAttributeAccessIssue]  # Executable lacks the method in its stubs
         compiled = compile_(dialect=self._dialect)
         if compiled.post_compile_params:
             compiled = compile_(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
@@ -97,7 +97,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
         self._path = path
         self._synchronous: Literal["FULL", "NORMAL"] = synchronous
-        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name=f"writer-{path.name}", daemon=True)
         self._readers: queue.SimpleQueue[SqliteTransaction] = queue.SimpleQueue()
         self._connections: list[sqlite3.Connection] = []
@@ -120,9 +120,9 @@ class SqliteDatabase:
         """See `Database.write`. Cancelling the wait does not undo the write."""
         if self._closed:
             raise Unavailable("The server is stopping.")
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put((work, future))
-        return await asyncio.wrap_future(future)
+        return await future
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
@@ -164,14 +164,13 @@ class SqliteDatabase:
             stop = None in group
             self._commit([piece for piece in group if piece is not None])
 
-    def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
-        """Run a group in one transaction; tell every caller only after the commit."""
-        # a caller that gave up before its work began is left out; from here on it cannot be cancelled
-        group = [piece for piece in group if piece[1].set_running_or_notify_cancel()]
+    def _commit(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> None:
+        """Run a group in one transaction; tell the callers, all in one go, only after the commit."""
+        group = [(work, future) for work, future in group if not future.cancelled()]
         if not group:
             return
         connection = self._connections[0]
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        outcomes: list[_Outcome] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, future in group:
@@ -183,11 +182,9 @@ class SqliteDatabase:
             refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
             refusal.__cause__ = error
             outcomes = [(future, None, refusal) for _, future in group]
-        for future, result, error in outcomes:
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        loop = group[0][1].get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_deliver, outcomes)
 
     def _savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
         connection.execute("SAVEPOINT piece")
@@ -201,3 +198,14 @@ class SqliteDatabase:
             return None, error
         connection.execute("RELEASE piece")
         return result, None
+
+
+def _deliver(outcomes: list[_Outcome]) -> None:
+    """Resolve futures on their loop, in the order of the commits; a caller that gave up is passed over."""
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

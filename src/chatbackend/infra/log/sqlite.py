@@ -5,7 +5,7 @@ Readers in this process are served from a bounded tail in memory, filled only af
 come from the file.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -19,6 +19,7 @@ from chatbackend.usecases.ports import Extent, Fenced, LogEvent
 
 TAIL_EVENTS = 4_096  # a stream's events kept in memory while it runs
 TAIL_STREAMS = 2_048  # streams with a tail; the least recently appended loses its own
+ENDED_TAILS = 64  # of these streams that have ended: their readers are about to read the end
 
 _ADD_STREAM = adding(STREAMS, omit=("ended_at",))
 _TAKE_OVER = (
@@ -68,6 +69,7 @@ class SqliteEventLog:
         self._database = database
         self._now = now
         self._tails: OrderedDict[str, _Tail] = OrderedDict()
+        self._ended: deque[str] = deque()
         self._wakeups = Wakeups()
 
     async def open(self, response_id: str, *, fence: int) -> int:
@@ -189,12 +191,11 @@ class SqliteEventLog:
         return len(await self._database.write(work))
 
     def _remember(self, response_id: str, events: Sequence[LogEvent], following: int, *, ended: bool) -> None:
-        """Keep the newest events at hand. A gap (before a terminal event) or the end drops the tail."""
+        """Keep the newest events at hand. A gap (before a terminal event) drops the tail."""
         tail = self._tails.get(response_id)
         if tail is None:
             return
-        gap = events[0].number != tail.next
-        if gap or ended:
+        if events[0].number != tail.next:
             del self._tails[response_id]
             return
         tail.events.extend(events)
@@ -202,3 +203,7 @@ class SqliteEventLog:
         self._tails.move_to_end(response_id)
         if len(tail.events) > TAIL_EVENTS:
             del tail.events[: TAIL_EVENTS // 2]
+        if ended:
+            self._ended.append(response_id)
+            while len(self._ended) > ENDED_TAILS:
+                self._tails.pop(self._ended.popleft(), None)
