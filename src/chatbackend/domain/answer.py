@@ -6,7 +6,7 @@ is stored. Text is joined once, at the end of its part, so that the cost of a to
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from chatbackend.domain.errors import UpstreamError
 from chatbackend.domain.events import (
@@ -188,12 +188,12 @@ class Answer:
         """Take one event of the provider; return what it changed."""
         match event:
             case TextDelta():
-                return self._text(event)
+                return self._grow(Message, OutputText, event, logprobs=event.logprobs)
             case ReasoningDelta():
                 kind = SummaryText if event.summary else ReasoningText
-                return self._grow(Reasoning, kind, event.index, event.text, None)
+                return self._grow(Reasoning, kind, event)
             case RefusalDelta():
-                return self._grow(Message, Refusal, event.index, event.text, None)
+                return self._grow(Message, Refusal, event)
             case ToolCallStarted():
                 return self._call(event)
             case ToolCallDelta():
@@ -235,20 +235,18 @@ class Answer:
             return [ItemDone(len(self.items) - 1, search)]
         return self._close_item(status)
 
-    def _text(self, event: TextDelta) -> list[AnswerEvent]:
-        if not event.text and not event.logprobs:
-            return []
-        return self._grow(Message, OutputText, event.index, event.text, event.logprobs)
-
     def _grow(
         self,
         item_type: type[Message | Reasoning],
         part_type: type[ContentPart],
-        block: int,
-        text: str,
-        logprobs: list[dict[str, Any]] | None,
+        event: TextDelta | ReasoningDelta | RefusalDelta,
+        *,
+        logprobs: list[dict[str, Any]] | None = None,
     ) -> list[AnswerEvent]:
-        changed = self._ensure(item_type, part_type, block)
+        text = event.text
+        if not text and not logprobs:
+            return []
+        changed = self._ensure(item_type, part_type, event.index)
         self._pieces.append(text)
         self.characters += len(text)
         if logprobs and isinstance(self._part, OutputText):
@@ -319,6 +317,8 @@ class Answer:
 
     def _call(self, event: ToolCallStarted) -> list[AnswerEvent]:
         changed = self._close_item("completed") if self._item is not None else []
+        if event.index in self._calls:  # some servers number every call of an answer 0
+            changed += self._calls.pop(event.index).close("completed")
         item = FunctionCall(self._new_id("fc"), event.call_id, event.name, status="in_progress")
         self.items.append(item)
         call = self._calls[event.index] = _OpenCall(item, len(self.items) - 1)
@@ -334,18 +334,17 @@ class Answer:
 
     def _cite(self, event: Cited) -> list[AnswerEvent]:
         changed = self._ensure(Message, OutputText, self._block if isinstance(self._item, Message) else event.index)
-        if isinstance(self._part, OutputText):
-            self._part.annotations.append(event.annotation)
-            changed.append(Annotated(*self._place(), len(self._part.annotations) - 1, event.annotation))
-        return changed
+        part = cast(OutputText, self._part)  # `_ensure` has seen to it
+        part.annotations.append(event.annotation)
+        return [*changed, Annotated(*self._place(), len(part.annotations) - 1, event.annotation)]
 
     def _seal(self, event: ReasoningSeal) -> list[AnswerEvent]:
         changed: list[AnswerEvent] = []
         if not isinstance(self._item, Reasoning) or event.index != self._block:
             changed += self._close_item("completed")
             changed.append(self._open_item(_new_item(Reasoning, self._new_id), event.index))
-        if isinstance(self._item, Reasoning):
-            self._item.encrypted_content = (self._item.encrypted_content or "") + event.encrypted_content
+        item = cast(Reasoning, self._item)
+        item.encrypted_content = (item.encrypted_content or "") + event.encrypted_content
         return changed
 
 

@@ -4,67 +4,97 @@ A mark becomes a `FileCitation` at the place where it stood. Marks may be torn o
 """
 
 import re
+from typing import Any
 
-from chatbackend.domain.events import Cited, ModelEvent, TextDelta
+from chatbackend.domain.events import (
+    Cited,
+    ModelEvent,
+    ReasoningDelta,
+    ReasoningSeal,
+    RefusalDelta,
+    TextDelta,
+    ToolCallStarted,
+)
 from chatbackend.domain.items import FileCitation
 from chatbackend.domain.passages import Passage
 
 OPEN, CLOSE = "【", "】"
-LONGEST_MARK = 16  # code points; what stays open longer is text
+LONGEST_MARK = 16  # code points before the closing bracket; what stays open longer is text
+_BREAKS = (ReasoningDelta, ReasoningSeal, RefusalDelta, ToolCallStarted)  # text behind these is another part
 _MARK = re.compile(r"【(\d{1,4})(?:†[^】]*)?】")
 
 
 class CitationScanner:
     """Turns the marks in a stream of text deltas into citations of `passages` (numbered from 1).
 
-    A mark that names no passage is dropped; an opening bracket that begins no mark is kept as text.
+    A mark that names no passage is dropped; an opening bracket that begins no mark is kept as text. Without
+    passages nothing is a mark. Log probabilities go with the next text that is let go.
     """
 
     def __init__(self, passages: list[Passage]) -> None:
         self._passages = passages
         self._held = ""
+        self._logprobs: list[dict[str, Any]] = []
         self._length = 0
         self._block = 0
 
     def feed(self, event: ModelEvent) -> list[ModelEvent]:
         """Return what one event becomes; other events first let go what is held back."""
+        if not self._passages:
+            return [event]
         if not isinstance(event, TextDelta):
-            return [*self.end(), event]
-        found: list[ModelEvent] = []
-        if event.index != self._block:
-            found += self.end()
-            self._block, self._length = event.index, 0
+            found = [*self.end(), event]
+            if isinstance(event, _BREAKS):
+                self._length = 0
+            return found
+        found = self._turn_to(event.index)
         self._held += event.text
-        while (start := self._held.find(OPEN)) >= 0:
-            end = self._held.find(CLOSE, start)
-            if end < 0 and len(self._held) - start <= LONGEST_MARK:
-                break
-            found += self._mark(start, end) if end >= 0 else self._text(start + 1)
-        else:
-            found += self._text(len(self._held))
-        if start > 0:
-            found += self._text(start)
-        return found
+        self._logprobs += event.logprobs or ()
+        return found + self._settled()
 
     def end(self) -> list[ModelEvent]:
         """Return what was held back in the hope of a mark."""
-        return self._text(len(self._held))
+        found = self._text(len(self._held))
+        if self._logprobs:
+            found.append(TextDelta("", self._block, self._logprobs))
+            self._logprobs = []
+        return found
+
+    def _turn_to(self, block: int) -> list[ModelEvent]:
+        if block == self._block:
+            return []
+        found = self.end()
+        self._block, self._length = block, 0
+        return found
+
+    def _settled(self) -> list[ModelEvent]:
+        """Take from what is held all that can no longer become a mark, and the whole marks."""
+        found: list[ModelEvent] = []
+        while (start := self._held.find(OPEN)) >= 0:
+            end = self._held.find(CLOSE, start)
+            if end < 0 and len(self._held) - start <= LONGEST_MARK:
+                return found + self._text(start)
+            found += self._mark(start, end + 1) if 0 <= end - start <= LONGEST_MARK else self._text(start + 1)
+        return found + self._text(len(self._held))
 
     def _mark(self, start: int, end: int) -> list[ModelEvent]:
-        match = _MARK.fullmatch(self._held[start : end + 1])
+        match = _MARK.fullmatch(self._held[start:end])
         if match is None:
-            return self._text(end + 1)
+            return self._text(start + 1)  # another bracket may open inside
         found = self._text(start)
-        self._held = self._held[end + 1 - start :]
+        self._held = self._held[end - start :]
         number = int(match[1])
         if 1 <= number <= len(self._passages):
             found.append(Cited(cite(self._passages[number - 1], index=self._length), self._block))
         return found
 
     def _text(self, length: int) -> list[ModelEvent]:
+        if not length:
+            return []
         text, self._held = self._held[:length], self._held[length:]
-        self._length += len(text)
-        return [TextDelta(text, self._block)] if text else []
+        logprobs, self._logprobs = self._logprobs, []
+        self._length += length
+        return [TextDelta(text, self._block, logprobs or None)]
 
 
 def cite(passage: Passage, *, index: int) -> FileCitation:

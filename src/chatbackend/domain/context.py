@@ -1,7 +1,7 @@
 """What a model is given: the context that fits, and the passages that a search found, numbered for citing."""
 
 from chatbackend.domain.citations import CLOSE, OPEN
-from chatbackend.domain.items import FunctionCall, FunctionCallOutput, Item, Message, Reasoning, text_of
+from chatbackend.domain.items import FunctionCall, FunctionCallOutput, InputText, Item, Message, Reasoning, text_of
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
 
@@ -40,8 +40,10 @@ def _size(item: Item) -> int:
     match item:
         case FunctionCall():
             return len(item.name) + len(item.arguments)
-        case FunctionCallOutput():
-            return len(item.output) if isinstance(item.output, str) else 0
+        case FunctionCallOutput(output=str(text)):
+            return len(text)
+        case FunctionCallOutput(output=parts):
+            return sum(len(part.text) for part in parts if isinstance(part, InputText))
         case Reasoning():
             return 0
         case _:
