@@ -18,13 +18,12 @@ class DoJob:
 
     async def __call__(self, job: Job) -> None:
         """Do a job; what is raised may be tried again."""
-        match job.kind:
-            case "index":
-                await self._index(int(job.subject))
-            case "purge" | "erase":
-                await self._clean_up.work(job)
-            case "expire":
-                await self._expire(job)
+        if job.kind == "index":
+            await self._index(int(job.subject))
+        elif job.kind == "expire":
+            await self._expire(job)
+        else:
+            await self._clean_up.work(job)
 
     async def give_up(self, job: Job) -> None:
         """Show that a job will not be done."""

@@ -62,6 +62,7 @@ class IndexFile:
         if found is not None:
             reason = Reason("server_error", "The file could not be indexed.")
             await self._indexing.fail(found[0], reason, whole_file=False)
+            await self._indexing.purge(chunk_set_id)
             self._changes.wake(found[1].id)
 
     async def _fail(self, chunk_set: ChunkSet, file: File, reason: Reason) -> None:

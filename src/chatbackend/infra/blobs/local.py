@@ -55,11 +55,13 @@ class LocalBlobs:
         """See `Blobs.create`."""
         key = self._new_id("blob")
         path = self._path(key)
-        try:
-            file = await self._run(lambda: (self._unfinished / key).open("xb", buffering=0))
-        except OSError as error:
-            raise _unavailable() from error
-        return LocalBlobWriter(file, self._unfinished / key, path, self._run)
+        with anyio.CancelScope(shield=True):  # an open file must reach its owner
+            try:
+                file = await self._run(lambda: (self._unfinished / key).open("xb", buffering=0))
+            except OSError as error:
+                raise _unavailable() from error
+            return LocalBlobWriter(file, self._unfinished / key, path, self._run)
+        raise AssertionError("a shielded scope swallows nothing")
 
     @asynccontextmanager
     async def as_file(self, key: str) -> AsyncGenerator[Path, None]:

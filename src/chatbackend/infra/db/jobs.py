@@ -39,16 +39,16 @@ _RECLAIM = (
 
 
 async def add(
-    tx: Transaction, kind: JobKind, *, tenant: str, owner: str, subject: str, now: int, run_after: int | None = None
+    tx: Transaction, kind: JobKind, *, tenant: str, owner: str, subject: str, now: int, run_after: int = 0
 ) -> Job:
-    """Add a job and return it. Times are in microseconds."""
+    """Add a job and return it. Times are in microseconds; by default it is due, whatever a clock will say."""
     row = {
         "tenant": tenant,
         "owner": owner,
         "kind": kind,
         "subject": subject,
         "state": "queued",
-        "run_after": now if run_after is None else run_after,
+        "run_after": run_after,
         "created_at": now,
     }
     added = await tx.rows(_ADD, row)

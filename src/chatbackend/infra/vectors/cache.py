@@ -5,11 +5,14 @@ sets a search may look at is for its query to say.
 """
 
 import heapq
+import math
 import threading
 from collections import OrderedDict
 
 from chatbackend.infra.embedding.scan import dense_scores
 from chatbackend.usecases.file_ports import Key
+
+SCAN_BYTES = 4 * 2**20
 
 
 class VectorCache:
@@ -51,19 +54,32 @@ class VectorCache:
 
 
 class Nearest:
-    """The `count` chunks most similar to a query (cosine) among those scanned."""
+    """The `count` chunks most similar to a query (cosine) among those scanned. Small sets are scanned together."""
 
     def __init__(self, query: bytes, count: int) -> None:
         self._query = query
         self._count = count
         self._best: list[tuple[float, Key]] = []
+        self._waiting: list[tuple[int, bytes]] = []
+        self._waiting_bytes = 0
 
     def scan(self, chunk_set_id: int, vectors: bytes) -> None:
         """Compare every vector of a set; they are numbered from 0."""
-        scores = enumerate(dense_scores(self._query, vectors))
-        found = [(-score, (chunk_set_id, number)) for number, score in scores]
-        self._best = heapq.nsmallest(self._count, [*self._best, *found])
+        self._waiting.append((chunk_set_id, vectors))
+        self._waiting_bytes += len(vectors)
+        if self._waiting_bytes >= SCAN_BYTES:
+            self._compare()
 
     def found(self) -> dict[Key, float]:
         """Return the nearest so far, the nearest first."""
+        self._compare()
         return {key: -away for away, key in self._best}
+
+    def _compare(self) -> None:
+        """Compare what waits in one go; most of it is not even looked at again."""
+        scores = dense_scores(self._query, b"".join([vectors for _, vectors in self._waiting]))
+        floor = -self._best[-1][0] if len(self._best) == self._count else -math.inf
+        keys = ((each, number) for each, vectors in self._waiting for number in range(len(vectors) // len(self._query)))
+        found = [(-score, key) for score, key in zip(scores, keys, strict=True) if score >= floor]
+        self._best = heapq.nsmallest(self._count, [*self._best, *found])
+        self._waiting, self._waiting_bytes = [], 0
