@@ -1,0 +1,1 @@
+"""Embedders: implementations of `usecases.file_ports.Embedder`, and the exact scan over their vectors."""
