@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbackend.domain.citations import LONGEST_MARK, CitationScanner, cite
+from chatbackend.domain.documents import Page
 from chatbackend.domain.events import Cited, Finished, ModelEvent, ReasoningDelta, TextDelta, ToolCallStarted
 from chatbackend.domain.items import FileCitation
 from chatbackend.domain.passages import Passage
@@ -94,6 +95,33 @@ def test_log_probabilities_stay_with_the_text() -> None:
     assert scanner.end() == [TextDelta("", logprobs=[one])]
 
 
-def test_a_citation_holds_the_exact_place_of_its_passage() -> None:
+def test_a_citation_without_a_claim_holds_the_exact_place_of_its_passage() -> None:
     passage = Passage("file-1", "a.pdf", 10, 14, "text", 0.5, page=3)
-    assert cite(passage, index=7) == FileCitation("file-1", "a.pdf", 7, page=3, start=10, end=14, quote="text")
+    assert cite(passage, " ", index=7) == FileCitation("file-1", "a.pdf", 7, page=3, start=10, end=14, quote="text")
+
+
+def test_a_citation_is_the_sentence_that_supports_the_claim_on_the_page_where_it_starts() -> None:
+    text = "The roof is red. Coolant lasts fourteen months. Bees hum."
+    pages = (Page(4, 90, 117), Page(5, 117, 170))
+    passage = Passage("file-1", "a.pdf", 100, 100 + len(text), text, 0.5, page=4, pages=pages)
+    cited = cite(passage, "The coolant is good for fourteen months", index=0)
+    assert cited.quote == "Coolant lasts fourteen months."
+    assert (cited.page, cited.start, cited.end) == (5, 117, 147)
+
+
+def test_a_claim_that_shares_nothing_with_the_passage_cites_it_whole() -> None:
+    passage = Passage("file-1", "a.pdf", 0, 9, "Bees hum.", 0.5)
+    assert cite(passage, "zebra", index=0).quote == "Bees hum."
+
+
+def test_marks_side_by_side_stand_behind_the_same_claim() -> None:
+    first = Passage("f1", "a", 0, 33, "Bees hum. Coolant lasts a decade.", 0.5)
+    second = Passage("f2", "b", 0, 36, "Coolant is kept a decade. Roofs fall", 0.5)
+    scanner = CitationScanner([first, second])
+    events = scanner.feed(TextDelta("Roofs fall. Old news【1】 coolant for a decade【1】【2】. End"))
+    quotes = [
+        event.annotation.quote
+        for event in events
+        if isinstance(event, Cited) and isinstance(event.annotation, FileCitation)
+    ]
+    assert quotes[1:] == ["Coolant lasts a decade.", "Coolant is kept a decade."]

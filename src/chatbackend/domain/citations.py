@@ -15,10 +15,12 @@ from chatbackend.domain.events import (
     TextDelta,
     ToolCallStarted,
 )
+from chatbackend.domain.extractive import Quote, best_sentences
 from chatbackend.domain.items import FileCitation
 from chatbackend.domain.passages import Passage
 
 OPEN, CLOSE = "【", "】"
+CLAIM_CHARS = 400
 LONGEST_MARK = 16  # code points before the closing bracket; what stays open longer is text
 _BREAKS = (ReasoningDelta, ReasoningSeal, RefusalDelta, ToolCallStarted)  # text behind these is another part
 _MARK = re.compile(r"【(\d{1,4})(?:†[^】]*)?】")
@@ -37,6 +39,8 @@ class CitationScanner:
         self._logprobs: list[dict[str, Any]] = []
         self._length = 0
         self._block = 0
+        self._claim = ""  # the text that the next mark stands behind: all since the marks before it
+        self._cited = False
 
     def feed(self, event: ModelEvent) -> list[ModelEvent]:
         """Return what one event becomes; other events first let go what is held back."""
@@ -83,9 +87,10 @@ class CitationScanner:
             return self._text(start + 1)  # another bracket may open inside
         found = self._text(start)
         self._held = self._held[end - start :]
+        self._cited = True
         number = int(match[1])
         if 1 <= number <= len(self._passages):
-            found.append(Cited(cite(self._passages[number - 1], index=self._length), self._block))
+            found.append(Cited(cite(self._passages[number - 1], self._claim, index=self._length), self._block))
         return found
 
     def _text(self, length: int) -> list[ModelEvent]:
@@ -94,17 +99,32 @@ class CitationScanner:
         text, self._held = self._held[:length], self._held[length:]
         logprobs, self._logprobs = self._logprobs, []
         self._length += length
+        self._claim = text if self._cited else (self._claim + text)[-CLAIM_CHARS:]
+        self._cited = False
         return [TextDelta(text, self._block, logprobs or None)]
 
 
-def cite(passage: Passage, *, index: int) -> FileCitation:
-    """Return a citation of a whole passage at `index` of the output text."""
+def cite(passage: Passage, claim: str, *, index: int) -> FileCitation:
+    """Return a citation, at `index` of the output text, of the sentence of `passage` that best supports `claim`.
+
+    The whole passage is cited where no sentence of it shares a term with the claim.
+    """
+    quotes = best_sentences(claim, [passage], 1) if claim.strip() else []
+    return place(passage, quotes[0], index=index) if quotes else _whole(passage, index)
+
+
+def place(passage: Passage, quote: Quote, *, index: int) -> FileCitation:
+    """Return a citation of a sentence of `passage`, on the page where it starts."""
     return FileCitation(
         passage.file_id,
         passage.filename,
         index,
-        page=passage.page,
-        start=passage.start,
-        end=passage.end,
-        quote=passage.text,
+        page=passage.page_at(quote.start),
+        start=quote.start,
+        end=quote.end,
+        quote=quote.text,
     )
+
+
+def _whole(passage: Passage, index: int) -> FileCitation:
+    return place(passage, Quote(0, passage.start, passage.end, passage.text), index=index)

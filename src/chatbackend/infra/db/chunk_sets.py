@@ -7,13 +7,12 @@ delete leaves nothing behind.
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
-from chatbackend.domain.documents import Document, Heading, Page
+from chatbackend.domain.documents import Document
 from chatbackend.domain.indexing import AUTO, Chunking, ChunkSet, IndexedChunk
 from chatbackend.domain.uploads import File, Reason, Stage
-from chatbackend.infra.db import jobs
+from chatbackend.infra.db import jobs, layouts
 from chatbackend.infra.db.file_rows import file_of, set_of
 from chatbackend.infra.db.tables.files import CHUNK_SETS, CHUNKS, FILE_TEXTS, FILES, POSTINGS
 from chatbackend.infra.db.tables.schema import MICROS
@@ -102,18 +101,6 @@ _DROP_CHUNKS = delete(CHUNKS).where(CHUNKS.c.chunk_set_id == bindparam("id_"))
 _DROP_CHUNKS_TO = _DROP_CHUNKS.where(CHUNKS.c.number <= bindparam("number_"))
 
 
-class _Layout(msgspec.Struct, array_like=True):
-    """Where pages and headings lie, as `file_texts.layout` keeps it."""
-
-    pages: list[tuple[int, int, int]]
-    headings: list[tuple[int, int, int]]
-    title: str | None
-
-
-_decode_layout = msgspec.json.Decoder(_Layout).decode
-_encode = msgspec.json.Encoder().encode
-
-
 async def ensure(tx: Transaction, file: File, chunking: Chunking, *, now: int) -> int:
     """Return the id of a file's chunk set, made with its job when there is none. `now` is in microseconds.
 
@@ -176,7 +163,7 @@ class StoredIndexing:
 
         async def work(tx: Transaction) -> Document | None:
             row = await one(tx, _TEXT, {"id": file.id})
-            return None if row is None else _document(row["text"], row["layout"])
+            return None if row is None else layouts.decode(row["text"], row["layout"])
 
         return await self._database.read(work)
 
@@ -187,7 +174,7 @@ class StoredIndexing:
             "tenant": file.tenant,
             "owner": file.owner,
             "text": document.text,
-            "layout": _layout(document),
+            "layout": layouts.encode(document),
         }
 
         async def work(tx: Transaction) -> bool:
@@ -282,18 +269,6 @@ async def _purge(tx: Transaction, chunk_set_id: int) -> bool:
         return True
     await tx.execute(_DROP_CHUNKS, {"id_": chunk_set_id})
     return False
-
-
-def _layout(document: Document) -> bytes:
-    pages = [(page.number, page.start, page.end) for page in document.pages]
-    headings = [(heading.level, heading.start, heading.end) for heading in document.headings]
-    return _encode(_Layout(pages, headings, document.title))
-
-
-def _document(text: str, layout: bytes) -> Document:
-    found = _decode_layout(layout)
-    pages = tuple(Page(*page) for page in found.pages)
-    return Document(text, pages, tuple(Heading(*heading) for heading in found.headings), found.title)
 
 
 def _chunk_row(indexed: IndexedChunk) -> dict[str, Any]:

@@ -18,10 +18,19 @@ from chatbackend.domain.filters import Filter
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.retrieval import CANDIDATES
 from chatbackend.domain.vector_stores import DAY_S
+from chatbackend.infra.db.layouts import pages_of
 from chatbackend.infra.db.readers import may_read, reader
 from chatbackend.infra.db.scope import in_scope, searched
 from chatbackend.infra.db.store_files import store_not_found
-from chatbackend.infra.db.tables.files import CHUNK_SETS, CHUNKS, FILES, POSTINGS, STORE_FILES, VECTOR_STORES
+from chatbackend.infra.db.tables.files import (
+    CHUNK_SETS,
+    CHUNKS,
+    FILE_TEXTS,
+    FILES,
+    POSTINGS,
+    STORE_FILES,
+    VECTOR_STORES,
+)
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, one
 from chatbackend.infra.vectors.cache import Nearest, VectorCache
@@ -77,12 +86,13 @@ def _postings(scope: ColumnElement[bool], term_count: int) -> Executable:
 
 
 def _passage(scope: ColumnElement[bool]) -> Executable:
-    columns = (FILES.c.id.label("file_id"), FILES.c.filename, STORE_FILES.c.attributes, *_PLACE)
+    columns = (FILES.c.id.label("file_id"), FILES.c.filename, STORE_FILES.c.attributes, FILE_TEXTS.c.layout, *_PLACE)
     return (
         select(*columns)
         .select_from(
             searched()
             .join(FILES, FILES.c.id == STORE_FILES.c.file_id)
+            .join(FILE_TEXTS, FILE_TEXTS.c.file_id == FILES.c.id)
             .join(CHUNKS, CHUNKS.c.chunk_set_id == CHUNK_SETS.c.id)
         )
         .where(
@@ -189,5 +199,6 @@ async def _load(tx: Transaction, statements: _Statements, known: dict[str, Any])
         score=0.0,
         page=row["page"],
         header=row["header"],
+        pages=tuple(page for page in pages_of(row["layout"]) if page.start < row["end"] and page.end > row["start"]),
         attributes=_decode_attributes(row["attributes"]),
     )

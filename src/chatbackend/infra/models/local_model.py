@@ -4,13 +4,11 @@ from collections.abc import AsyncGenerator
 
 import anyio.to_thread
 
-from chatbackend.domain.citations import cite
+from chatbackend.domain.citations import place
 from chatbackend.domain.context import characters, question
 from chatbackend.domain.events import Cited, Finished, ModelEvent, TextDelta, UsageReported
-from chatbackend.domain.extractive import Quote, best_sentences
-from chatbackend.domain.items import FileCitation
+from chatbackend.domain.extractive import best_sentences
 from chatbackend.domain.models import ModelProfile, ModelRequest
-from chatbackend.domain.passages import Passage
 from chatbackend.domain.usage import estimate
 
 SENTENCES = 3
@@ -52,13 +50,7 @@ class LocalModel:
             for piece in _words(text):
                 yield TextDelta(piece)
             length += len(text)
-            yield Cited(_citation(request.passages[quote.passage], quote, length))
-
-
-def _citation(passage: Passage, quote: Quote, index: int) -> FileCitation:
-    citation = cite(passage, index=index)
-    citation.start, citation.end, citation.quote = quote.start, quote.end, quote.text
-    return citation
+            yield Cited(place(request.passages[quote.passage], quote, index=length))
 
 
 def _words(text: str) -> list[str]:
