@@ -118,7 +118,7 @@ async def _held(session: aiohttp.ClientSession, url: str) -> Held | None:
 def _upstream_count(log: Path, history: History) -> None:
     for line in log.read_text().splitlines():
         row = json.loads(line)
-        usage = row["usage"] or {}
+        usage: dict[str, int] = row["usage"] or {}
         counted = (usage.get("input_tokens", -1), usage.get("output_tokens", -1))
         history.upstream[row["salt"]] = (*counted, row["outcome"] == "finished")
 

@@ -100,9 +100,7 @@ class Client:
         url = self._target.url.replace("http", "ws", 1) + "/v1/responses"
         if watch.response_id:
             url += "?" + urlencode({"resume": watch.response_id, "starting_after": watch.events[-1].number})
-        async with self._session.ws_connect(
-            url, headers=self._target.headers, timeout=aiohttp.ClientWSTimeout(5, 5)
-        ) as socket:  # pyright: ignore[reportCallIssue]  # attrs class
+        async with self._session.ws_connect(url, headers=self._target.headers) as socket:
             if not watch.response_id:
                 extra = {"type": "response.create", "chatbackend": {"idempotency_key": key}}
                 await socket.send_str(json.dumps({**self._request(key), **extra}))
