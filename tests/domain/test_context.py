@@ -84,6 +84,11 @@ def test_an_output_that_lost_its_call_goes_too() -> None:
     assert fitting(items, keep=1, max_tokens=2) == items[2:]
 
 
+def test_an_output_that_keeps_its_call_stays_too() -> None:
+    items: list[Item] = [said("x" * 40), FunctionCall("fc", "c1", "f"), FunctionCallOutput("fo", "c1", "1"), said("y")]
+    assert fitting(items, keep=1, max_tokens=2) == items[1:]
+
+
 def test_an_output_without_a_call_stays_where_nothing_was_dropped() -> None:
     items: list[Item] = [FunctionCallOutput("fo", "c1", "1"), said("next")]
     assert fitting(items, keep=1, max_tokens=100) == items

@@ -36,7 +36,7 @@ TABLE: dict[type[ChatError], Mapped] = {
     errors.Unavailable: Mapped(503, "server_error", "unavailable", "overloaded_error", 1013),
     errors.Internal: Mapped(500, "server_error", "server_error", "api_error", 1011),
     errors.UpstreamError: Mapped(502, "server_error", "upstream_error", "api_error"),
-    errors.UpstreamTimeout: Mapped(504, "server_error", "upstream_timeout", "api_error"),
+    errors.UpstreamTimeout: Mapped(504, "server_error", "upstream_timeout", "timeout_error"),
     errors.UpstreamCut: Mapped(502, "server_error", "upstream_cut", "api_error"),
     errors.UpstreamOverloaded: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "overloaded_error"),
     errors.UpstreamRefused: Mapped(400, _INVALID, "invalid_prompt", _INVALID),

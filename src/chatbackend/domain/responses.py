@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from chatbackend.domain.errors import ChatError, InvalidRequest, RateLimited, UpstreamOverloaded, UpstreamRefused
+from chatbackend.domain.errors import (
+    ChatError,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    UpstreamOverloaded,
+    UpstreamRefused,
+)
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.models import AUTO, PLAIN, FunctionTool, TextFormat, ToolChoice
@@ -131,7 +138,7 @@ def failed(error: ChatError) -> Outcome:
     match error:
         case RateLimited() | UpstreamOverloaded():
             code = "rate_limit_exceeded"
-        case InvalidRequest() | UpstreamRefused():
+        case InvalidRequest() | NotFound() | UpstreamRefused():
             code = "invalid_prompt"
         case _:
             code = "server_error"

@@ -4,18 +4,18 @@ Source: the `openai` package, types/conversations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from chatbackend.adapters.api import items as wire
-from chatbackend.adapters.api.responses import Metadata, invalid
+from chatbackend.adapters.api.checking import checked
+from chatbackend.adapters.api.responses import Metadata
 from chatbackend.domain.conversations import Conversation
 from chatbackend.domain.errors import InvalidRequest, NotFound
 from chatbackend.domain.items import Item
 
-S = TypeVar("S", bound=Struct)
 MAX_ITEMS = 20
 Items = Annotated[list[dict[str, Any]], Meta(max_length=MAX_ITEMS)]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -42,25 +42,18 @@ class AddItems(Struct):
 
 def read_create(body: Mapping[str, Any], new_id: Callable[[str], str]) -> tuple[dict[str, str], list[Item]]:
     """Return the metadata and first items of a new conversation. Raises: InvalidRequest naming the field."""
-    request = _checked(body, CreateConversation)
+    request = checked(body, CreateConversation)
     return dict(request.metadata or {}), _items(request.items or [], new_id)
 
 
 def read_update(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the new metadata. Raises: InvalidRequest naming the field."""
-    return dict(_checked(body, UpdateConversation).metadata or {})
+    return dict(checked(body, UpdateConversation).metadata or {})
 
 
 def read_items(body: Mapping[str, Any], new_id: Callable[[str], str]) -> list[Item]:
     """Return the items to add. Raises: InvalidRequest naming the field."""
-    return _items(_checked(body, AddItems).items, new_id)
-
-
-def _checked(body: Mapping[str, Any], shape: type[S]) -> S:
-    try:
-        return msgspec.convert(body, shape)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
+    return _items(checked(body, AddItems).items, new_id)
 
 
 def _items(given: list[dict[str, Any]], new_id: Callable[[str], str]) -> list[Item]:

@@ -87,14 +87,24 @@ class UrlCitation(Tagged, tag="url_citation"):
         return domain.UrlCitation(self.url, self.title, self.start_index, self.end_index)
 
 
+class TopLogprob(Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Logprob(TopLogprob):
+    top_logprobs: list[TopLogprob] = []
+
+
 class OutputText(Tagged, tag="output_text"):
     text: str
     annotations: list[FileCitation | UrlCitation] | None = None
-    logprobs: list[dict[str, Any]] | None = None
+    logprobs: list[Logprob] | None = None
 
     def to_domain(self) -> domain.OutputText:
         notes = [note.to_domain() for note in self.annotations or ()]
-        return domain.OutputText(self.text, notes, self.logprobs or [])
+        return domain.OutputText(self.text, notes, msgspec.to_builtins(self.logprobs or []))
 
 
 class Refusal(Tagged, tag="refusal"):
@@ -115,14 +125,22 @@ class Message(Tagged, tag="message"):
     status: Status | None = None
 
     def to_domain(self, new_id: NewId) -> domain.Message:
-        parts: list[domain.Part] = [self._text()]
-        if not isinstance(self.content, str):
-            parts = [part.to_domain() for part in self.content]
+        given = [PlainText(self.content)] if isinstance(self.content, str) else self.content
+        parts = [self._part(part) for part in given]
         return domain.Message(self.id or new_id("msg"), self.role, parts, self.status or "completed")
 
-    def _text(self) -> domain.InputText | domain.OutputText:
-        text = self.content if isinstance(self.content, str) else ""
-        return domain.OutputText(text) if self.role == "assistant" else domain.InputText(text)
+    def _part(self, part: "Part") -> domain.Part:
+        """An assistant's message holds output, any other input; the words of either may be called plain text."""
+        answers = self.role == "assistant"
+        match part:
+            case InputText() | PlainText() if answers:
+                return domain.OutputText(part.text)
+            case OutputText() | Refusal() if not answers:
+                raise InvalidRequest(f"A message of role {self.role} holds no output_text or refusal.", param="input")
+            case InputImage() | InputFile() if answers:
+                raise InvalidRequest("A message of role assistant holds no images or files.", param="input")
+            case _:
+                return part.to_domain()
 
 
 class FunctionCall(Tagged, tag="function_call"):

@@ -3,6 +3,7 @@
 Source: the `openai` package, pagination.py.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from chatbackend.domain.errors import InvalidRequest
 
 Order = Literal["asc", "desc"]
 MAX_LIMIT = 100
+_SMALL = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Window:
 def window(query: Mapping[str, Sequence[str]], *, default_order: Order = "desc", max_limit: int = MAX_LIMIT) -> Window:
     """Read a list's query parameters. Raises: InvalidRequest."""
     limit = _last(query, "limit") or "20"
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= max_limit:
+    if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= max_limit:
         raise InvalidRequest(f"'limit' must be a whole number from 1 to {max_limit}.", param="limit")
     order = _last(query, "order") or default_order
     if order not in ("asc", "desc"):

@@ -4,7 +4,7 @@ Source: the `openai` package, types/responses/response_stream_event.py.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import msgspec
 
@@ -84,6 +84,8 @@ def _tool_moved(event: answer.ArgumentsGrew | answer.ArgumentsDone | answer.Sear
             return "response.function_call_arguments.done", {**place, "name": name, "arguments": arguments}
         case answer.SearchMoved(stage=stage):
             return f"response.file_search_call.{stage}", place
+        case _:
+            assert_never(event)
 
 
 def _at(
@@ -139,9 +141,7 @@ class _Restored:
         for _, body in sorted(self.open.items()):
             if body["status"] in ("in_progress", "searching"):
                 body["status"] = "incomplete"
-            item = wire.decode(_encode(body))
-            if not isinstance(item, items.FunctionCallOutput):
-                found.append(item)
+            found.append(cast(items.OutputItem, wire.decode(_encode(body))))  # nothing else is ever rendered
         return found
 
     def item(self, event: dict[str, Any]) -> None:

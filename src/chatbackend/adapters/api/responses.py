@@ -3,7 +3,6 @@
 Source: the `openai` package, types/responses/response_create_params.py and response.py.
 """
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chatbackend.adapters.api import items as wire
+from chatbackend.adapters.api.checking import converted, refuse_deep
 from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.filters import parse_filter
 from chatbackend.domain.models import FunctionTool, TextFormat, ToolChoice
 from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.usage import Usage
@@ -19,38 +20,59 @@ from chatbackend.domain.usage import Usage
 Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
 
 
-class TextFormatConfig(Struct):
-    """`text.format`: the shape that the text must take."""
+class PlainFormat(Struct, tag_field="type", tag="text"):
+    """Text as it comes."""
 
-    type: Literal["text", "json_object", "json_schema"] = "text"
-    name: str | None = None
-    schema: dict[str, Any] | None = None
+
+class ObjectFormat(Struct, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class SchemaFormat(Struct, tag_field="type", tag="json_schema"):
+    """JSON by a schema."""
+
+    name: str
+    schema: dict[str, Any]
     strict: bool | None = None
     description: str | None = None
 
 
 class TextConfig(Struct):
-    format: TextFormatConfig | None = None
+    format: PlainFormat | ObjectFormat | SchemaFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class ReasoningConfig(Struct):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class RankingOptions(Struct):
-    ranker: str | None = None
+class HybridSearch(Struct):
+    embedding_weight: float
+    text_weight: float
+
+
+class Ranking(Struct):
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
-    hybrid_search: dict[str, float] | None = None
+    hybrid_search: HybridSearch | None = None
+
+
+class RankingOptions(Ranking):
+    """Of a search over vector stores, which also knows no ranking."""
+
+    ranker: Literal["none", "auto", "default-2024-11-15"] | None = None
+
+
+class ToolRanking(Ranking):
+    ranker: Literal["auto", "default-2024-11-15"] | None = None
 
 
 class FileSearchTool(Struct, tag_field="type", tag="file_search"):
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=10)]
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
     filters: dict[str, Any] | None = None
-    ranking_options: RankingOptions | None = None
+    ranking_options: ToolRanking | None = None
 
 
 class Function(Struct, tag_field="type", tag="function"):
@@ -96,13 +118,12 @@ class CreateRequest(Struct, omit_defaults=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    service_tier: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
     stream_options: StreamOptions | None = None
     extra: dict[str, Any] | None = None
     stream_id: str | None = None  # set by a socket once it has checked it; `read` never takes it from a body
 
 
-_KEY_OF = "`key` in "  # msgspec complains "Expected ... - at `$.tools[0].name`", or "... - at `key` in `$.metadata`"
 _KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra", "stream_id"}
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
 _ENCODER = msgspec.json.Encoder()
@@ -115,21 +136,10 @@ def read(body: dict[str, Any]) -> CreateRequest:
     Raises: InvalidRequest naming the field.
     """
     known = {name: value for name, value in body.items() if name in _KNOWN}
-    try:
-        request = msgspec.convert(known, CreateRequest)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
+    refuse_deep(body)
+    request = converted(known, CreateRequest)
     request.extra = {name: value for name, value in body.items() if name not in _KNOWN | _SOCKET_ONLY} or None
     return request
-
-
-def invalid(error: msgspec.ValidationError) -> InvalidRequest:
-    """Word a shape error so that it names the field it is about."""
-    message, _, place = str(error).partition(" - at ")
-    where = place.removeprefix(_KEY_OF).strip("`").removeprefix("$").removeprefix(".")
-    kind = "key of " if place.startswith(_KEY_OF) else ""
-    param = re.split(r"[.\[]", where)[0] or None
-    return InvalidRequest(f"Invalid {kind}'{where}': {message}." if where else f"{message}.", param=param)
 
 
 def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:
@@ -184,9 +194,15 @@ def _sampling(found: Ask, request: CreateRequest) -> None:
     found.user = request.user or request.safety_identifier
     found.reasoning_effort = request.reasoning.effort if request.reasoning else None
     found.extra = request.extra or {}
-    shape = request.text.format if request.text else None
-    if shape is not None:
-        found.text_format = TextFormat(shape.type, shape.name, shape.schema, shape.strict, shape.description)
+    match request.text:
+        case TextConfig(format=SchemaFormat() as shape):
+            found.text_format = TextFormat(
+                "json_schema", shape.name, shape.schema, strict=shape.strict, description=shape.description
+            )
+        case TextConfig(format=ObjectFormat()):
+            found.text_format = TextFormat("json_object")
+        case _:
+            pass
 
 
 def _tools(found: Ask, request: CreateRequest) -> None:
@@ -196,13 +212,20 @@ def _tools(found: Ask, request: CreateRequest) -> None:
             continue
         if found.file_search is not None:
             raise InvalidRequest("Only one file_search tool is allowed; name all vector stores in it.", param="tools")
-        threshold = tool.ranking_options.score_threshold if tool.ranking_options else None
-        found.file_search = FileSearch(
-            tuple(tool.vector_store_ids), tool.max_num_results or 10, threshold or 0.0, tool.filters
-        )
+        found.file_search = _file_search(tool)
     found.include_search_results = "file_search_call.results" in (request.include or ())
     found.parallel_tool_calls = request.parallel_tool_calls
     found.tool_choice = _tool_choice(request.tool_choice)
+
+
+def _file_search(tool: FileSearchTool) -> FileSearch:
+    try:
+        parse_filter(tool.filters)
+    except InvalidRequest as error:
+        error.param = "tools"
+        raise
+    threshold = tool.ranking_options.score_threshold if tool.ranking_options else None
+    return FileSearch(tuple(tool.vector_store_ids), tool.max_num_results or 10, threshold or 0.0, tool.filters)
 
 
 def _tool_choice(given: str | dict[str, Any] | None) -> ToolChoice:
@@ -221,8 +244,6 @@ def _tool_choice(given: str | dict[str, Any] | None) -> ToolChoice:
 
 def _shown(request: CreateRequest) -> dict[str, Any]:
     """Return the settings as the response object shows them, every key of the specification present."""
-    text = request.text or TextConfig()
-    text.format = text.format or TextFormatConfig()
     return {
         "background": request.background is True,
         "store": request.store is not False,
@@ -236,8 +257,8 @@ def _shown(request: CreateRequest) -> dict[str, Any]:
         "frequency_penalty": (request.extra or {}).get("frequency_penalty", 0.0),
         "tool_choice": request.tool_choice or "auto",
         "tools": [_shown_tool(tool) for tool in request.tools or ()],
-        "text": _given(text),
-        "reasoning": _given(request.reasoning) if request.reasoning else {"effort": None, "summary": None},
+        "text": {"format": {"type": "text"}, **(_given(request.text) if request.text else {})},
+        "reasoning": {"effort": None, "summary": None, **(_given(request.reasoning) if request.reasoning else {})},
         "truncation": request.truncation or "disabled",
         "user": request.user,
         "safety_identifier": request.safety_identifier,
@@ -247,19 +268,22 @@ def _shown(request: CreateRequest) -> dict[str, Any]:
 
 
 def _shown_tool(tool: Function | FileSearchTool) -> dict[str, Any]:
-    shown = msgspec.to_builtins(tool)
     if isinstance(tool, Function):
-        return shown
-    return {name: value for name, value in shown.items() if value is not None or name == "filters"}
+        return msgspec.to_builtins(tool)
+    return {"filters": None, **_given(tool)}
 
 
 def _given(struct: Struct) -> dict[str, Any]:
-    """Return a struct's fields that were given, nested ones included."""
-    return {name: value for name, value in msgspec.to_builtins(struct).items() if value is not None} | (
-        {"format": {k: v for k, v in msgspec.to_builtins(struct.format).items() if v is not None}}
-        if isinstance(struct, TextConfig)
-        else {}
-    )
+    """Return a struct's fields that were given, nested structs' too (schemas and the like stay as they came)."""
+    shown: dict[str, Any] = {}
+    tag = struct.__struct_config__.tag
+    if tag is not None:
+        shown["type"] = tag
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if value is not None:
+            shown[name] = _given(value) if isinstance(value, Struct) else value
+    return shown
 
 
 def response_object(response: Response) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chatbackend.adapters.api.responses import Metadata, RankingOptions, invalid
+from chatbackend.adapters.api.checking import checked
+from chatbackend.adapters.api.responses import Metadata, RankingOptions
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.filters import parse_filter
 from chatbackend.domain.indexing import AUTO, Chunking, last_error_code, static
@@ -115,10 +115,7 @@ class Search(Struct):
 
 def read(body: Mapping[str, Any], shape: type[T]) -> T:
     """Check a decoded request body. Raises: InvalidRequest naming the field."""
-    try:
-        return msgspec.convert(body, shape)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
+    return checked(body, shape)
 
 
 def attachments(request: CreateStore | CreateBatch) -> list[Attachment]:

@@ -3,6 +3,7 @@
 Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON_TYPE = (b"content-type", b"application/json")
 encode = msgspec.json.Encoder().encode
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -107,7 +109,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises: InvalidRequest naming the place."""
     try:
         value = _decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidRequest(f"The body is not valid JSON: {detail}.", code="invalid_json") from error
     if not isinstance(value, dict):
@@ -119,7 +121,7 @@ def whole_number(value: str | None, name: str, *, default: int, low: int, high: 
     """Read an integer query parameter. Raises: InvalidRequest."""
     if value is None:
         return default
-    if not (value.lstrip("-").isascii() and value.lstrip("-").isdigit() and low <= int(value) <= high):
+    if not (_WHOLE.fullmatch(value) and low <= int(value) <= high):
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
     return int(value)
 

@@ -144,11 +144,19 @@ def test_other_choices_than_the_first_are_not_read() -> None:
 
 
 def test_log_probabilities_come_with_their_text() -> None:
-    tokens: list[Json] = [{"token": "hello", "logprob": -0.1, "bytes": None, "top_logprobs": []}]
+    tokens: list[Json] = [{"token": "h", "logprob": -0.1, "bytes": [104], "top_logprobs": []}]
     probable: Json = {"content": tokens, "refusal": None}
     told = heard(chunk({"content": "hello"}, logprobs=probable), chunk({"content": ""}, logprobs=probable), STOP, DONE)
     assert told.logprobs == tokens * 2
     assert whole({"content": "hello"}, logprobs=probable).logprobs == tokens
+
+
+def test_what_servers_leave_out_of_log_probabilities_is_filled_in() -> None:
+    """The Responses API demands all of it."""
+    sparse: Json = {"content": [{"token": "é", "top_logprobs": [{"token": "e", "logprob": -1, "bytes": None}]}]}
+    told = heard(chunk({"content": "é"}, logprobs=sparse), STOP, DONE)
+    likely = {"token": "e", "logprob": -1.0, "bytes": [101]}
+    assert told.logprobs == [{"token": "é", "logprob": -9999.0, "bytes": [195, 169], "top_logprobs": [likely]}]
 
 
 @pytest.mark.parametrize(

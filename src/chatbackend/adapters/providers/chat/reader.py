@@ -92,7 +92,7 @@ class ChatReader:
     def _choose(self, choice: Choice, answer_id: str | None, events: list[ModelEvent]) -> None:
         delta = choice.delta or choice.message
         if delta is not None:
-            logprobs = choice.logprobs.content if choice.logprobs else None
+            logprobs = choice.logprobs.to_domain() if choice.logprobs and choice.logprobs.content else None
             self._take_delta(delta, logprobs, events)
             for entry in delta.tool_calls or ():
                 events += self._calls.take(entry, answer_id)

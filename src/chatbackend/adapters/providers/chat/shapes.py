@@ -11,6 +11,8 @@ from msgspec import Raw, Struct
 
 from chatbackend.domain.usage import Usage
 
+UNLIKELY = -9999.0  # what OpenAI says for "very unlikely"
+
 
 class Function(Struct):
     name: str | None = None
@@ -53,8 +55,29 @@ class Delta(Struct):
     annotations: list[MessageAnnotation] | None = None
 
 
+class TokenProbability(Struct):
+    """A token's log probability; servers leave out what they do not know."""
+
+    token: str = ""
+    logprob: float | None = None
+    bytes: list[int] | None = None
+    top_logprobs: "list[TokenProbability] | None" = None
+
+    def to_domain(self) -> dict[str, Any]:
+        """Return it with everything that the Responses API demands."""
+        return self._alone() | {"top_logprobs": [each._alone() for each in self.top_logprobs or ()]}
+
+    def _alone(self) -> dict[str, Any]:
+        known = list(self.token.encode("utf-8", "replace")) if self.bytes is None else self.bytes
+        return {"token": self.token, "logprob": UNLIKELY if self.logprob is None else self.logprob, "bytes": known}
+
+
 class Logprobs(Struct):
-    content: list[dict[str, Any]] | None = None
+    content: list[TokenProbability] | None = None
+
+    def to_domain(self) -> list[dict[str, Any]]:
+        """Return the tokens' log probabilities."""
+        return [each.to_domain() for each in self.content or ()]
 
 
 class Choice(Struct):

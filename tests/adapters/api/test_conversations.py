@@ -1,0 +1,120 @@
+"""Requests of the Conversations API checked, its objects as the SDK accepts them."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from openai.types.conversations import Conversation as SdkConversation
+from openai.types.conversations import ConversationDeletedResource
+from openai.types.conversations.conversation_item import ConversationItem
+from pydantic import TypeAdapter
+
+from chatbackend.adapters.api import conversations as shapes
+from chatbackend.adapters.api.items import encode
+from chatbackend.domain.conversations import Conversation
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.items import (
+    FileSearchCall,
+    FunctionCall,
+    FunctionCallOutput,
+    InputText,
+    Item,
+    Message,
+    OutputText,
+    Reasoning,
+    Refusal,
+    SearchResult,
+)
+from tests.support.model_events import numbered
+
+ITEM: TypeAdapter[ConversationItem] = TypeAdapter(ConversationItem)
+HELLO = {"role": "user", "content": "hello"}
+LOGPROB = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
+EVERYTHING = frozenset({"file_search_call.results", "reasoning.encrypted_content", "message.output_text.logprobs"})
+SEARCH = FileSearchCall("fs_1", ["q"], results=[SearchResult("file-1", "a.pdf", 0.5, "text")])
+ANSWER = Message("msg_1", "assistant", [OutputText("a", [], [LOGPROB]), Refusal("no")])
+THOUGHT = Reasoning("rs_1", encrypted_content="sealed")
+
+
+def test_a_new_conversation_has_items_and_metadata_or_neither() -> None:
+    found = shapes.read_create({"items": [HELLO], "metadata": {"a": "b"}}, numbered())
+    assert found == ({"a": "b"}, [Message("msg_1", "user", [InputText("hello")])])
+    empties: list[dict[str, Any]] = [{}, {"items": None, "metadata": None}, {"items": [], "metadata": {}}]
+    for empty in empties:
+        assert shapes.read_create(empty, numbered()) == ({}, [])
+
+
+def test_metadata_is_replaced_by_what_is_given() -> None:
+    assert shapes.read_update({"metadata": {"a": "b"}}) == {"a": "b"}
+    assert shapes.read_update({"metadata": None}) == {}
+    with pytest.raises(InvalidRequest, match="metadata"):
+        shapes.read_update({})
+
+
+def test_one_to_twenty_items_are_added() -> None:
+    assert len(shapes.read_items({"items": [HELLO] * 20}, numbered())) == 20
+    for wrong in ([], [HELLO] * 21):
+        with pytest.raises(InvalidRequest) as refused:
+            shapes.read_items({"items": wrong}, numbered())
+        assert refused.value.param == "items"
+
+
+def test_a_reference_is_nothing_to_add() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        shapes.read_items({"items": [{"type": "item_reference", "id": "msg_1"}]}, numbered())
+    assert refused.value.param == "items"
+
+
+def test_conversations_are_objects_of_the_sdk() -> None:
+    shown = shapes.conversation_object(Conversation("conv_1", 7, {"a": "b"}))
+    assert SdkConversation.model_validate(shown, strict=True).metadata == {"a": "b"}
+    assert ConversationDeletedResource.model_validate(shapes.deleted_object("conv_1"), strict=True).deleted
+
+
+@pytest.mark.parametrize("include", [frozenset[str](), EVERYTHING])
+@pytest.mark.parametrize(
+    "item",
+    [
+        SEARCH,
+        ANSWER,
+        THOUGHT,
+        Message("msg_1", "user", [InputText("a")]),
+        FunctionCall("fc_1", "c", "f"),
+        FunctionCallOutput("fo_1", "c", "1"),
+    ],
+)
+def test_items_are_objects_of_the_sdk(item: Item, include: frozenset[str]) -> None:
+    ITEM.validate_json(msgspec.json.encode(shapes.item_object(encode(item), include)), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("item", "include", "less"),
+    [
+        (SEARCH, "file_search_call.results", {"results": None}),
+        (THOUGHT, "reasoning.encrypted_content", {"encrypted_content": None}),
+    ],
+)
+def test_what_is_bulky_or_sealed_is_shown_where_it_is_asked_for(
+    item: Item, include: str, less: dict[str, None]
+) -> None:
+    whole = msgspec.to_builtins(item)
+    assert shapes.item_object(encode(item), frozenset({include})) == whole
+    assert shapes.item_object(encode(item), frozenset()) == whole | less
+
+
+def test_log_probabilities_are_shown_where_they_are_asked_for() -> None:
+    found = shapes.item_object(encode(ANSWER), frozenset({"message.output_text.logprobs"}))
+    assert found["content"][0]["logprobs"] == [LOGPROB]
+    assert shapes.item_object(encode(ANSWER), frozenset())["content"][0]["logprobs"] == []
+
+
+def test_include_is_read_in_both_spellings() -> None:
+    assert shapes.included({"include": ["a"], "include[]": ["b", "c"]}) == {"a", "b", "c"}
+    assert shapes.included({}) == frozenset()
+
+
+def test_what_is_not_there_is_named() -> None:
+    missing = shapes.conversation_not_found("conv_1", param="conversation")
+    assert (missing.param, missing.code) == ("conversation", "conversation_not_found")
+    assert "conv_1" in missing.message
+    assert shapes.item_not_found("msg_1").code == "item_not_found"
