@@ -122,9 +122,10 @@ async def test_one_foreign_store_among_many_refuses_the_whole_search(world: Worl
         await search(world, "vs", "vs_foreign")
 
 
-async def test_a_row_smuggled_into_a_store_is_still_not_found(world: World) -> None:
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_a_row_smuggled_into_a_store_is_still_not_found(world: World, stranger: Principal) -> None:
     """Even if a foreign set were attached, the set's own owner is checked."""
-    foreign = await world.indexed("foreign", "word", owner=FOREIGN)
+    foreign = await world.indexed("foreign", "word", owner=stranger)
     await world.indexed("f", "word")
     await world.store("vs", "f")
 
