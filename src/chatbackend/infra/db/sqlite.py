@@ -7,6 +7,7 @@ Source: https://sqlite.org/wal.html, https://sqlite.org/lang_transaction.html
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -99,7 +100,7 @@ class SqliteDatabase:
         self._synchronous: Literal["FULL", "NORMAL"] = synchronous
         self._queue: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name=f"writer-{path.name}", daemon=True)
-        self._readers: queue.SimpleQueue[SqliteTransaction] = queue.SimpleQueue()
+        self._readers: queue.SimpleQueue[SqliteTransaction | None] = queue.SimpleQueue()
         self._connections: list[sqlite3.Connection] = []
         self._limiter: anyio.CapacityLimiter | None = None
         self._closed = False
@@ -119,13 +120,15 @@ class SqliteDatabase:
     async def write(self, work: Work[T]) -> T:
         """See `Database.write`. Cancelling the wait does not undo the write."""
         if self._closed:
-            raise Unavailable("The server is stopping.")
+            raise _closed()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put((work, future))
         return await future
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
+        if self._closed:
+            raise _closed()
         return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
 
     def _open(self) -> None:
@@ -140,11 +143,17 @@ class SqliteDatabase:
 
     def _close(self) -> None:
         self._writer.join()
+        for _ in range(READERS):  # a connection in use cannot be closed
+            self._readers.get()
         for connection in self._connections:
             connection.close()
+        self._readers.put(None)  # for threads that come too late; each puts it back
 
     def _read(self, work: Work[T]) -> T:
         transaction = self._readers.get()
+        if transaction is None:
+            self._readers.put(None)
+            raise _closed()
         connection = transaction._connection  # pyright: ignore[reportPrivateUsage]  # same module
         try:
             connection.execute("BEGIN")
@@ -152,6 +161,8 @@ class SqliteDatabase:
                 return drive(cast(Coroutine[Any, Any, T], work(transaction)))
             finally:
                 connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            raise Unavailable("The database cannot be read now.", code="storage_unavailable") from error
         finally:
             self._readers.put(transaction)
 
@@ -177,7 +188,7 @@ class SqliteDatabase:
                 outcomes.append((future, *self._savepoint(connection, work)))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some errors
                 connection.execute("ROLLBACK")
             refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
             refusal.__cause__ = error
@@ -198,6 +209,10 @@ class SqliteDatabase:
             return None, error
         connection.execute("RELEASE piece")
         return result, None
+
+
+def _closed() -> Unavailable:
+    return Unavailable("The server is stopping.", code="stopping")
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:
