@@ -1,0 +1,219 @@
+"""The AsyncAPI document of `WS /v1/responses`: the commands it takes and the events it sends.
+
+Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
+"""
+
+from typing import Any
+
+from chatbackend.adapters.api import openapi
+from chatbackend.adapters.api.schemas import (
+    ANY,
+    FLAG,
+    NUMBER,
+    TEXT,
+    TEXT_OR_NULL,
+    WHOLE,
+    Schema,
+    kind,
+    list_of,
+    one_of,
+    ref,
+    said,
+    whole,
+)
+
+_LANE = said({**TEXT, "pattern": "^[A-Za-z0-9_.-]{1,256}$"}, "The lane; left out on the unnamed one.")
+_OUTPUT_ITEM: Schema = {"anyOf": [ref(name) for name in ("Message", "FunctionCall", "Reasoning", "FileSearchCall")]}
+_ABOUT = (
+    "Send `response.create` to ask; every event of the response comes back with its lane's `stream_id`. Lanes run side "
+    "by side, requests within one in their order. A response belongs to the server: a closed socket stops nothing, and "
+    "`chatbackend.resume` or `?resume=` goes on behind the last number that arrived. `chatbackend.*` events go only to "
+    "clients that have sent a `chatbackend.*` command or connected with `?chatbackend=1`."
+)
+
+
+def document(*, version: str) -> dict[str, Any]:
+    """Return the document."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Chat Backend General", "version": version, "description": _ABOUT},
+        "servers": {"here": {"host": "127.0.0.1:8000", "protocol": "ws", "security": [_security("bearer")]}},
+        "channels": {"responses": _channel()},
+        "operations": {
+            "command": _operation("receive", commands()),
+            "event": _operation("send", {**events(), **own_events()}),
+        },
+        "components": {
+            "schemas": openapi.schemas(),
+            "messages": {name: _message(name, shape) for name, shape in _messages().items()},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def commands() -> dict[str, Schema]:
+    """Return what a client may send, by type."""
+    key = whole("", ("idempotency_key",), idempotency_key={**TEXT, "minLength": 1, "maxLength": 255})
+    create = whole("", ("stream_id", "chatbackend"), type=kind("response.create"), stream_id=_LANE, chatbackend=key)
+    after = said({**WHOLE, "minimum": -1, "default": -1}, "Only events above this number; -1: from the start.")
+    return {
+        "response.create": said(
+            {"allOf": [ref("CreateRequest"), create]},
+            "Create a response. `stream` means nothing here, `background` is refused; `generate: false` makes a "
+            "response without output, to be continued.",
+        ),
+        "response.steer": whole(
+            "Not supported in this release: answered with `response.steer.failed`.",
+            type=kind("response.steer"),
+            previous_response_id=TEXT,
+            input=ANY,
+        ),
+        "chatbackend.cancel": whole("Stop a response.", type=kind("chatbackend.cancel"), response_id=TEXT),
+        "chatbackend.resume": whole(
+            "Follow a response, in the lane that it was asked on.",
+            ("starting_after",),
+            type=kind("chatbackend.resume"),
+            response_id=TEXT,
+            starting_after=after,
+        ),
+    }
+
+
+def events() -> dict[str, Schema]:
+    """Return the numbered events of a response, by type: on SSE the same, without `stream_id`."""
+    shapes = {**_lifecycle(), **_of_items(), **_of_text(), **_of_reasoning(), **_of_tools()}
+    return {name: _numbered(name, fields) for name, fields in shapes.items()}
+
+
+def own_events() -> dict[str, Schema]:
+    """Return the events that belong to no response's numbering, by type."""
+    error = whole("", ("headers",), message=TEXT, type=TEXT, param=TEXT_OR_NULL, code=TEXT_OR_NULL, headers=ANY)
+    failed = whole(type=TEXT, code=TEXT, message=TEXT)
+    return {
+        "error": whole(
+            "A command or a connection's cursor went wrong; the socket stays open.",
+            ("stream_id", "response_id"),
+            type=kind("error"),
+            status=WHOLE,
+            error=error,
+            response_id=TEXT,
+            stream_id=_LANE,
+        ),
+        "response.steer.failed": whole(
+            "Gives steering input back: nothing of it was taken.",
+            type=kind("response.steer.failed"),
+            sequence_number=_zero(),
+            error=failed,
+            steer=whole(previous_response_id=TEXT, input=ANY),
+        ),
+        "chatbackend.cancelled": whole(
+            "Answers `chatbackend.cancel`: how the response has ended.",
+            ("stream_id",),
+            type=kind("chatbackend.cancelled"),
+            response_id=TEXT,
+            status=one_of("completed", "failed", "incomplete", "cancelled"),
+            stream_id=_LANE,
+        ),
+        "chatbackend.reset": whole(
+            "The cursor cannot be served exactly: throw away what you have of this response, it is this now.",
+            ("stream_id",),
+            type=kind("chatbackend.reset"),
+            response_id=TEXT,
+            response=ref("Response"),
+            stream_id=_LANE,
+        ),
+    }
+
+
+def _zero() -> Schema:
+    """Say: always 0."""
+    return {"const": 0}
+
+
+def _numbered(name: str, fields: dict[str, Schema]) -> Schema:
+    shape: dict[str, Schema] = {"type": kind(name), "sequence_number": WHOLE, **fields, "stream_id": _LANE}
+    return whole("", ("stream_id",), **shape)
+
+
+def _lifecycle() -> dict[str, dict[str, Schema]]:
+    states = ("created", "queued", "in_progress", "completed", "failed", "incomplete")
+    return {f"response.{state}": {"response": ref("Response")} for state in states}
+
+
+def _of_items() -> dict[str, dict[str, Schema]]:
+    item: dict[str, Schema] = {"output_index": WHOLE, "item": _OUTPUT_ITEM}
+    return {"response.output_item.added": item, "response.output_item.done": item}
+
+
+def _of_text() -> dict[str, dict[str, Schema]]:
+    place: dict[str, Schema] = {"item_id": TEXT, "output_index": WHOLE, "content_index": WHOLE}
+    part = {**place, "part": {"anyOf": [ref("OutputText"), ref("Refusal"), ref("ReasoningText")]}}
+    annotation: Schema = {"anyOf": [ref("FileCitation"), ref("UrlCitation")]}
+    logprobs = list_of({"type": "object"})
+    return {
+        "response.content_part.added": part,
+        "response.content_part.done": part,
+        "response.output_text.delta": {**place, "delta": TEXT, "logprobs": logprobs},
+        "response.output_text.done": {**place, "text": TEXT, "logprobs": logprobs},
+        "response.output_text.annotation.added": {**place, "annotation_index": WHOLE, "annotation": annotation},
+        "response.refusal.delta": {**place, "delta": TEXT},
+        "response.refusal.done": {**place, "refusal": TEXT},
+        "response.reasoning_text.delta": {**place, "delta": TEXT},
+        "response.reasoning_text.done": {**place, "text": TEXT},
+    }
+
+
+def _of_reasoning() -> dict[str, dict[str, Schema]]:
+    place: dict[str, Schema] = {"item_id": TEXT, "output_index": WHOLE, "summary_index": WHOLE}
+    part = {**place, "part": ref("SummaryText")}
+    return {
+        "response.reasoning_summary_part.added": part,
+        "response.reasoning_summary_part.done": part,
+        "response.reasoning_summary_text.delta": {**place, "delta": TEXT},
+        "response.reasoning_summary_text.done": {**place, "text": TEXT},
+    }
+
+
+def _of_tools() -> dict[str, dict[str, Schema]]:
+    place: dict[str, Schema] = {"item_id": TEXT, "output_index": WHOLE}
+    searches = {f"response.file_search_call.{stage}": place for stage in ("in_progress", "searching", "completed")}
+    return {
+        "response.function_call_arguments.delta": {**place, "delta": TEXT},
+        "response.function_call_arguments.done": {**place, "name": TEXT, "arguments": TEXT},
+        **searches,
+    }
+
+
+def _messages() -> dict[str, Schema]:
+    return {**commands(), **events(), **own_events()}
+
+
+def _message(name: str, shape: Schema) -> dict[str, Any]:
+    message: dict[str, Any] = {"name": name, "title": name, "contentType": "application/json", "payload": shape}
+    return {**message, "summary": shape["description"]} if "description" in shape else message
+
+
+def _channel() -> dict[str, Any]:
+    query = {
+        "type": "object",
+        "properties": {
+            "resume": said(list_of(TEXT), "Responses to follow from the start of the connection, repeatable."),
+            "starting_after": said(list_of(NUMBER), "For each `resume` in order, or none at all."),
+            "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
+        },
+    }
+    return {
+        "address": "/v1/responses",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages()},
+        "bindings": {"ws": {"method": "GET", "query": query, "bindingVersion": "0.1.0"}},
+    }
+
+
+def _operation(action: str, shapes: dict[str, Schema]) -> dict[str, Any]:
+    channel = "#/channels/responses"
+    messages = [{"$ref": f"{channel}/messages/{name}"} for name in shapes]
+    return {"action": action, "channel": {"$ref": channel}, "messages": messages}
+
+
+def _security(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/securitySchemes/{name}"}

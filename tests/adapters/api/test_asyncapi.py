@@ -1,0 +1,101 @@
+"""The AsyncAPI document: its references lead somewhere, and its events are those that the renderer makes."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import msgspec
+
+from chatbackend.adapters.api import asyncapi
+from chatbackend.adapters.api.response_events import ResponseEvents
+from chatbackend.adapters.wire import responses_socket as core
+from chatbackend.domain.answer import Answer, AnswerEvent
+from chatbackend.domain.errors import NotFound, Unavailable
+from chatbackend.domain.events import (
+    Cited,
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.items import FileCitation
+from chatbackend.domain.responses import COMPLETED, Response
+
+LIFECYCLE = {f"response.{state}" for state in ("created", "queued", "in_progress", "completed", "failed", "incomplete")}
+
+
+def answered() -> list[AnswerEvent]:
+    """Return the steps of an answer in which everything happens."""
+    answer = Answer(lambda prefix: f"{prefix}_1")
+    steps = answer.search_started("question") + answer.search_ended(None)
+    for event in (
+        ReasoningDelta("why", summary=True),
+        ReasoningDelta("because"),
+        TextDelta("text"),
+        Cited(FileCitation("file_1", "a.pdf", 0, 1, 0, 4, "text")),
+        RefusalDelta("no"),
+        ToolCallStarted("call_1", "look"),
+        ToolCallDelta("{}"),
+        Finished("stop"),
+    ):
+        steps += answer.feed(event)
+    return steps + answer.close(COMPLETED)
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        found = cast(dict[str, object], value)
+        if "$ref" in found:
+            yield str(found["$ref"])
+        for each in found.values():
+            yield from references(each)
+    if isinstance(value, list):
+        for each in cast(list[object], value):
+            yield from references(each)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = asyncapi.document(version="1.2.3")
+    assert json.loads(json.dumps(document)) == document
+    for reference in set(references(document)):
+        place: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_the_events_are_those_that_are_rendered_with_their_fields() -> None:
+    known, seen = asyncapi.events(), set[str]()
+    for step in answered():
+        event = ResponseEvents().step(step, 0)
+        fields = set(msgspec.json.decode(event.data, type=dict[str, Any]))
+        assert fields == set(known[event.type]["required"]), event.type
+        seen.add(event.type)
+    assert seen | LIFECYCLE == set(known)
+
+
+def test_our_own_events_have_the_fields_that_are_said() -> None:
+    response = Response("resp_1", Principal("t", "a", "a", "k"), "m", 1, status="cancelled", stream_id="lane")
+    said = core.ResponsesSocket().receive('{"type":"response.steer","previous_response_id":"resp_1","input":[]}')
+    assert isinstance(said, core.Say)
+    for rendered in (
+        core.cancelled_event(response),
+        core.reset_event(response),
+        core.error_event(NotFound("No."), "lane", "resp_1"),
+        core.error_event(Unavailable("Not now."), None),
+        said.event,
+    ):
+        event = msgspec.json.decode(rendered, type=dict[str, Any])
+        shape = asyncapi.own_events()[event["type"]]
+        assert set(shape["required"]) <= set(event) <= set(shape["properties"])
+
+
+def test_every_command_that_a_socket_knows_is_in_it() -> None:
+    for name in asyncapi.commands():
+        said = core.ResponsesSocket().receive(json.dumps({"type": name, "response_id": "resp_1"}))
+        assert not isinstance(said, core.Say) or b"unknown_event_type" not in said.event
+    unknown = core.ResponsesSocket().receive('{"type":"response.dance"}')
+    assert isinstance(unknown, core.Say)
+    assert all(name.encode() in unknown.event for name in asyncapi.commands())
