@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from html import escape
-from itertools import groupby
 from typing import Any
 
 from chatbackend.adapters.api.schemas import PREFIX, Schema
@@ -37,8 +36,9 @@ _SHOWN = ("default", "minimum", "maximum", "minLength", "maxLength", "minItems",
 
 def page(http: Mapping[str, Any], sockets: Mapping[str, Any]) -> str:
     """Return the page for both documents."""
-    tagged = sorted(_operations(http), key=lambda each: each[0])
-    sections = [(tag, "".join(body for _, body in found)) for tag, found in groupby(tagged, key=lambda each: each[0])]
+    found = _operations(http)
+    tags = [each["name"] for each in http["tags"]]
+    sections = [(tag, "".join(body for its, body in found if its == tag)) for tag in tags]
     sections.append(("WebSocket", _sockets(sockets)))
     sections.append(("Schemas", _schemas(http["components"]["schemas"])))
     info = http["info"]

@@ -71,7 +71,7 @@ def deleted(object_: str) -> Schema:
 
 def answers() -> dict[str, Schema]:
     """Return the schema of every object that a route answers with, by name."""
-    return {**_responses(), **_lists(), **_files(), **_stores(), **_others()}
+    return {**_responses(), **_lists(), **_files(), **_stores(), **_search(), **_others()}
 
 
 def _responses() -> dict[str, Schema]:
@@ -186,14 +186,6 @@ def _files() -> dict[str, Schema]:
 
 def _stores() -> dict[str, Schema]:
     counts = whole(in_progress=WHOLE, completed=WHOLE, failed=WHOLE, cancelled=WHOLE, total=WHOLE)
-    place: dict[str, Schema] = {"page": WHOLE_OR_NULL, "start": WHOLE, "end": WHOLE}
-    hit = whole(
-        file_id=TEXT,
-        filename=TEXT,
-        score=said(NUMBER, "0 to 1, comparable within this search only."),
-        attributes=ATTRIBUTES,
-        content=list_of(whole(type=kind("text"), text=TEXT, **place)),
-    )
     return {
         "VectorStore": whole(
             id=TEXT,
@@ -228,6 +220,19 @@ def _stores() -> dict[str, Schema]:
             status=one_of("in_progress", "completed", "failed", "cancelled"),
             file_counts=counts,
         ),
+    }
+
+
+def _search() -> dict[str, Schema]:
+    place: dict[str, Schema] = {"page": WHOLE_OR_NULL, "start": WHOLE, "end": WHOLE}
+    hit = whole(
+        file_id=TEXT,
+        filename=TEXT,
+        score=said(NUMBER, "0 to 1, comparable within this search only."),
+        attributes=ATTRIBUTES,
+        content=list_of(whole(type=kind("text"), text=TEXT, **place)),
+    )
+    return {
         "SearchPage": whole(
             object=kind("vector_store.search_results.page"),
             search_query=list_of(TEXT),
