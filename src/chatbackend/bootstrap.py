@@ -3,8 +3,9 @@
 import os
 import re
 import secrets
+import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,58 +16,82 @@ import aiohttp
 import anyio
 import anyio.to_thread
 
+from chatbackend import __version__
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.api.responses import read_stored
+from chatbackend.adapters.validation import file_type
+from chatbackend.adapters.validation.file_size import FileSize
 from chatbackend.config import Settings
-from chatbackend.domain.errors import NotFound
-from chatbackend.domain.identity import ApiKey, Principal
-from chatbackend.domain.passages import Passage
-from chatbackend.domain.responses import FileSearch, interrupted
+from chatbackend.domain.identity import ApiKey
+from chatbackend.domain.responses import interrupted
+from chatbackend.infra.blobs.local import LocalBlobs
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.chunk_sets import StoredIndexing
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.facts import Facts
+from chatbackend.infra.db.files import StoredFiles
+from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.keys import Keys
+from chatbackend.infra.db.ledger import Ledger
+from chatbackend.infra.db.passages import StoredPassages
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.store_files import StoreFiles
+from chatbackend.infra.db.vector_stores import VectorStores
+from chatbackend.infra.embedding.minilm import MiniLM, absent
+from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.infra.models.catalog import Catalog
-from chatbackend.infra.models.http_model import HttpModel, Timeouts, client_session
+from chatbackend.infra.models.http_model import ChatRelay, HttpModel, Timeouts, client_session
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.parsing.limits import ParseLimits
+from chatbackend.infra.parsing.pool import ParserPool
+from chatbackend.infra.queues.embedded import EmbeddedQueue
 from chatbackend.infra.registry import FAMILIES, Family
-from chatbackend.infra.system import AlreadyRunning, DataLock, SystemClock, Tasks, boot_id, new_id, report
+from chatbackend.infra.system import AlreadyRunning, DataLock, Ids, SystemClock, Tasks, boot_id, new_id, report
+from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
+from chatbackend.infra.web.chat import ChatRoutes
 from chatbackend.infra.web.conversations import ConversationRoutes
+from chatbackend.infra.web.files import FileRoutes
+from chatbackend.infra.web.key_watch import KeyWatch
+from chatbackend.infra.web.lane_work import SocketPorts
 from chatbackend.infra.web.origins import Origins
+from chatbackend.infra.web.reference import ReferenceRoutes
 from chatbackend.infra.web.responses import ResponseRoutes
+from chatbackend.infra.web.routes import Route
+from chatbackend.infra.web.sockets import ResponseSockets
+from chatbackend.infra.web.store_files import StoreFileRoutes
 from chatbackend.infra.web.system import SystemRoutes
+from chatbackend.infra.web.vector_stores import VectorStoreRoutes
 from chatbackend.usecases.cancel_response import CancelResponse
+from chatbackend.usecases.clean_up import CleanUp
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
+from chatbackend.usecases.delete_file import DeleteFile
 from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.do_job import DoJob
+from chatbackend.usecases.file_ports import FileChecks
 from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.index_file import IndexFile
 from chatbackend.usecases.live import Live
+from chatbackend.usecases.manage_vector_stores import ManageVectorStores
 from chatbackend.usecases.ports import Deployment
 from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.read_attachment import ReadAttachment
 from chatbackend.usecases.recover_responses import RecoverResponses
+from chatbackend.usecases.relay_chat import RelayChat
 from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.search_passages import SearchPassages
+from chatbackend.usecases.sweep_blobs import SweepBlobs
 from chatbackend.usecases.turns import Turns
-
-
-class NoFiles:
-    """Stands in until files are wired up."""
-
-    async def search(self, principal: Principal, query: str, search: FileSearch) -> list[Passage]:
-        raise NotFound("No such vector store.", param="tools")
-
-    async def text(self, principal: Principal, file_id: str) -> tuple[str, str]:
-        raise NotFound(f"No such file: {file_id}.", param="input")
-
-    data_url = text
-
+from chatbackend.usecases.upload_file import UploadFile, UploadLimits
 
 TENANT = "default"
+VECTOR_CACHE_BYTES = 64 * 2**20
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ACCOUNT = "default"
 
@@ -106,20 +131,20 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         log_db = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
         session = await stack.enter_async_context(client_session())
         tasks = await stack.enter_async_context(Tasks())
-        clock, facts, keys = SystemClock(), Facts(truth_db), Keys(truth_db)
+        clock, ids, facts, keys = SystemClock(), Ids(), Facts(truth_db), Keys(truth_db)
         stored_log, unstored_log = SqliteEventLog(log_db, clock.now), MemoryEventLog(time.monotonic)
         truth = Responses(truth_db, clock)
-        files = NoFiles()
+        files = await _files(stack, settings, truth_db, clock)
         ports = Ports(
             truth,
             stored_log,
             unstored_log,
             models=_models(settings, session),
             search=files.search,
-            prepare=PrepareRequest(files),
+            prepare=PrepareRequest(files.attachments),
             renderer=ResponseEvents(),
             clock=clock,
-            new_id=new_id,
+            new_id=ids,
             report=report,
             fence=await facts.next_epoch(),
             deadline_s=settings.chatbackend_response_deadline_s,
@@ -137,34 +162,107 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
             lost_tail=await _booted_since(facts),
         )
         await recover()
+        tasks(partial(files.queue.run, files.work), name="worker")
+        tasks(files.sweep, name="blob sweep")
+        tasks(Housekeeping(truth_db, stored_log, clock.now, report).run, name="housekeeping")
         cancel = CancelResponse(truth, live)
+        create = CreateResponse(ports, run, live=live, turns=turns, spawn=tasks)
+        follow = FollowResponse(truth, live, stored_log=stored_log, unstored_log=unstored_log)
         responses = ResponseRoutes(
-            CreateResponse(ports, run, live=live, turns=turns, spawn=tasks),
+            create,
             cancel,
             DeleteResponse(truth, stored_log, cancel),
-            follow=FollowResponse(truth, live, stored_log=stored_log, unstored_log=unstored_log),
+            follow=follow,
             stored=truth,
             live=live,
-            new_id=new_id,
+            new_id=ids,
             max_body_bytes=settings.chatbackend_max_body_bytes,
         )
         stored_conversations = Conversations(truth_db, clock)
         conversations = ConversationRoutes(
             stored_conversations,
             DeleteConversation(stored_conversations, cancel),
-            new_id=new_id,
+            new_id=ids,
             max_body_bytes=settings.chatbackend_max_body_bytes,
         )
+        resolver = Resolver(keys, time.monotonic)
+        watch = KeyWatch(resolver.still_valid, report)
+        tasks(watch.run, name="key watch")
+        sockets = ResponseSockets(
+            SocketPorts(
+                create,
+                cancel,
+                follow,
+                truth=truth,
+                live=live,
+                watch=watch,
+                new_id=ids,
+                max_frame_bytes=settings.chatbackend_max_body_bytes,
+            )
+        )
+        relay = RelayChat(ports.models, Ledger(truth_db, clock, report=report, spawn=tasks), ids)
+        chat = ChatRoutes(relay, max_body_bytes=settings.chatbackend_max_body_bytes)
+        access_log = None
+        if settings.chatbackend_log_level in ("debug", "info"):
+            access_log = AccessLog(sys.stderr)
+            stack.callback(access_log.flush)
         app = App(live, await _first_key(settings, keys, int(clock.now())))
         system = SystemRoutes(ports.models, lambda: app.ready, started_at=int(clock.now()))
+        routes = [route for part in (responses, chat, sockets, conversations, files, system) for route in part.routes()]
+        reference = ReferenceRoutes(routes, system.public(), version=__version__)
         app.web = WebApp(
-            [*responses.routes(), *conversations.routes(), *system.routes()],
-            system.public(),
-            resolver=Resolver(keys, time.monotonic),
+            routes,
+            [*system.public(), *reference.public()],
+            resolver=resolver,
             origins=Origins(settings.chatbackend_allowed_origins),
-            new_request_id=lambda: new_id("req"),
+            access_log=access_log,
+            new_request_id=lambda: ids("req"),
         )
         yield app
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What files are to the rest of the server."""
+
+    search: SearchPassages
+    attachments: ReadAttachment
+    routes: Callable[[], list[Route]]
+    queue: EmbeddedQueue
+    work: DoJob
+    sweep: Callable[[], Awaitable[None]]
+
+
+async def _files(stack: AsyncExitStack, settings: Settings, database: SqliteDatabase, clock: SystemClock) -> _Files:
+    """Compose uploads, indexing and search on the data folder."""
+    blobs = LocalBlobs(settings.chatbackend_data_dir / "blobs", new_id)
+    await blobs.open()
+    parser = await stack.enter_async_context(ParserPool(ParseLimits()))
+    embedder = MiniLM() if await anyio.to_thread.run_sync(absent) is None else None
+    stored, indexing = StoredFiles(database, clock), StoredIndexing(database, clock)
+    passages = StoredPassages(database, clock, max_cache_bytes=VECTOR_CACHE_BYTES)
+    stores, store_files = VectorStores(database, clock), StoreFiles(database, clock)
+    queue, changes = EmbeddedQueue(StoredJobs(database, clock), report), Wakeups()
+    clean_up = CleanUp(indexing, passages, blobs, queue)
+    delete = DeleteFile(stored, clean_up, changes)
+    index = IndexFile(indexing, blobs, parser, embedder=embedder, changes=changes)
+    search = SearchPassages(passages, stores, embedder=embedder, report=report)
+    manage = ManageVectorStores(stores, store_files, clean_up, queue)
+    limit = settings.chatbackend_max_file_bytes
+    checks = FileChecks(file_type.check, file_type.check_tail, FileSize, file_type.HEAD_BYTES, file_type.TAIL_BYTES)
+    limits = UploadLimits(max_file_bytes=limit)
+    upload = UploadFile(stored, blobs, queue, checks=checks, limits=limits, clock=clock, new_id=new_id)
+    routes = [
+        *FileRoutes(upload, delete, stored=stored, blobs=blobs, changes=changes, max_file_bytes=limit).routes(),
+        *VectorStoreRoutes(manage, search, stored=stores, clock=clock, new_id=new_id).routes(),
+        *StoreFileRoutes(manage, stored=store_files, texts=stored, clock=clock, new_id=new_id).routes(),
+    ]
+
+    async def sweep() -> None:
+        await SweepBlobs(blobs, stored)(await blobs.keys())
+
+    attachments = ReadAttachment(stored, blobs, changes)
+    return _Files(search, attachments, lambda: routes, queue, DoJob(index, clean_up, delete), sweep)
 
 
 def _prepare(folder: Path, stack: AsyncExitStack) -> None:
@@ -179,7 +277,7 @@ def _prepare(folder: Path, stack: AsyncExitStack) -> None:
 
 async def _booted_since(facts: Facts) -> bool:
     """Return whether the machine started anew since this folder was last used: the log may have lost its tail."""
-    known, now = await facts.get("boot"), boot_id()
+    known, now = await facts.get("boot"), await anyio.to_thread.run_sync(boot_id)
     await facts.set("boot", now)
     return known is not None and (known != now or not now)
 
@@ -207,17 +305,24 @@ def _models(settings: Settings, session: aiohttp.ClientSession) -> Catalog:
         endpoint = settings.endpoint(family.variable)
         if endpoint is None:
             continue
-        codec = family.codec(settings.key(family.key_variables), family.profile)
+        key = settings.key(family.key_variables)
+        codec = family.codec(key, family.profile)
         model = HttpModel(session, base_url=endpoint, codec=codec, timeouts=Timeouts())
+        relay = _relay(model, key) if family.relays else None
         names = settings.models(family.variable)
-        deployments += [_deployment(family, model, name) for name in names]
+        deployments += [_deployment(family, model, relay, name) for name in names]
         if not names:
-            open_families[family.name] = partial(_deployment, family, model)
+            open_families[family.name] = partial(_deployment, family, model, relay)
     return Catalog(deployments, open_families)
 
 
-def _deployment(family: Family, model: HttpModel, name: str) -> Deployment:
-    return Deployment(f"{family.name}/{name}", family.name, name, model)
+def _relay(model: HttpModel, key: str) -> ChatRelay:
+    headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
+    return ChatRelay(model, headers, Timeouts())
+
+
+def _deployment(family: Family, model: HttpModel, relay: ChatRelay | None, name: str) -> Deployment:
+    return Deployment(f"{family.name}/{name}", family.name, name, model, relay)
 
 
 @asynccontextmanager

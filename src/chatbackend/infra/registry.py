@@ -13,7 +13,8 @@ from chatbackend.domain.models import ModelProfile
 class Family:
     """A provider family: the prefix of its models' names, its variables' prefix, its dialect, its facts.
 
-    `key_variables` are the variables that may hold its key, the first that is set wins.
+    `key_variables` are the variables that may hold its key, the first that is set wins. `relays`: it speaks
+    Chat Completions, so such requests pass through as they are.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Family:
     key_variables: tuple[str, ...]
     codec: Callable[[str, ModelProfile], Codec]
     profile: ModelProfile
+    relays: bool = False
 
 
 FAMILIES = (
@@ -30,6 +32,7 @@ FAMILIES = (
         ("OPENAI_API_KEY",),
         ChatCodec,
         ModelProfile(max_tokens_field="max_completion_tokens", accepts_files=True),
+        relays=True,
     ),
     Family(
         "claude",
@@ -38,5 +41,5 @@ FAMILIES = (
         ClaudeCodec,
         ModelProfile(context_window=200_000, default_max_tokens=8_192, accepts_files=True),
     ),
-    Family("llama31", "LLAMA31", ("LLAMA31_API_KEY",), ChatCodec, ModelProfile(accepts_images=False)),
+    Family("llama31", "LLAMA31", ("LLAMA31_API_KEY",), ChatCodec, ModelProfile(accepts_images=False), relays=True),
 )

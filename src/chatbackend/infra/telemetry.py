@@ -1,9 +1,15 @@
 """JSON log lines on standard error: one a request, no prompt text and no key."""
 
+import asyncio
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import TextIO
 
+import msgspec
 import structlog
+
+FLUSH_S = 0.05
 
 
 def set_up_logging(level: str) -> None:
@@ -20,3 +26,26 @@ def set_up_logging(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class AccessLog:
+    """One JSON line a request, in the shape of the other log lines. On the hot path: lines of 50 ms share a write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+
+    def __call__(self, **fields: str | float | None) -> None:
+        """Take one line; it is written soon, or by `flush`."""
+        now = datetime.now(UTC).isoformat()
+        if not self._lines:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        self._lines.append(self._encode({**fields, "event": "request", "level": "info", "timestamp": now}))
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._stream.write(b"\n".join([*lines, b""]).decode())
+            self._stream.flush()

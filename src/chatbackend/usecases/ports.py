@@ -59,14 +59,51 @@ class Model(Protocol):
         ...
 
 
+class RelayedAnswer(Protocol):
+    """An answer of a provider, passed on as it comes."""
+
+    content_type: str
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives; close the generator to hang up.
+
+        Raises: UpstreamError (and below) when it breaks off.
+        """
+        ...
+
+
+class Relay(Protocol):
+    """Passes Chat Completions requests to a provider that speaks them."""
+
+    async def __call__(self, body: bytes, *, stream: bool) -> RelayedAnswer:
+        """Dial once. Raises: UpstreamError (and below), also for an answer that is no success."""
+        ...
+
+
+class RelayLedger(Protocol):
+    """The ledger of relayed calls."""
+
+    def started(self, principal: Principal, call: "Call") -> Awaitable[None]:
+        """Begin to commit a row at once; await the result before the client gets its first byte."""
+        ...
+
+    def settled(self, call: "Call", usage: Usage) -> None:
+        """Settle a row, some time soon."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A model that can be asked for: its public name, who owns it, and how to reach it."""
+    """A model that can be asked for: its public name, who owns it, and how to reach it.
+
+    `relay` passes Chat Completions through as they are, where its provider speaks them.
+    """
 
     name: str
     provider: str
     upstream_name: str
     model: Model
+    relay: Relay | None = None
 
 
 class Models(Protocol):

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.domain.errors import ChatError, Forbidden, Internal, InvalidRequest, NotFound
 from chatbackend.domain.identity import Principal
+from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.auth import Resolver
 from chatbackend.infra.web.http import Disconnected, Message, Receive, Request, Scope, Send, encode
 from chatbackend.infra.web.origins import Origins
@@ -47,12 +47,16 @@ class WebApp:
         resolver: Resolver,
         origins: Origins,
         new_request_id: Callable[[], str],
+        access_log: AccessLog | None = None,
     ) -> None:
-        self._router = Router(routes)
+        self.routes, public = list(routes), list(public)
+        self._router = Router(self.routes)
         self._public = Router(public)
+        self.routes += public
         self._resolver = resolver
         self._origins = origins
         self._new_request_id = new_request_id
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request or WebSocket."""
@@ -80,15 +84,15 @@ class WebApp:
         except Exception as error:  # the edge of a request: logged whole, shown without detail
             _log.error("request failed", request_id=request.request_id, route=pattern, exc_info=error)
             await _show(request, answer, Internal("The server failed on this request; the log has the cause."))
-        _log.info(
-            "request",
-            method=scope["method"],
-            route=pattern or None,
-            status=answer.status or 499,
-            ms=round((time.perf_counter() - began) * 1000, 2),
-            request_id=request.request_id,
-            key=request.principal.key_id or None,
-        )
+        if self._access_log is not None:
+            self._access_log(
+                method=scope["method"],
+                route=pattern or None,
+                status=answer.status or 499,
+                ms=round((time.perf_counter() - began) * 1000, 2),
+                request_id=request.request_id,
+                key=request.principal.key_id or None,
+            )
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or hand the socket to its handler."""
@@ -98,11 +102,9 @@ class WebApp:
             if not self._origins.socket_allowed(scope["headers"]):
                 raise Forbidden("This origin is not allowed; see CHATBACKEND_ALLOWED_ORIGINS.")
             _, handler = await self._resolve(request, "WEBSOCKET")
-        except ChatError as error:
-            await _refuse_upgrade(scope, send, request, error)
-            return
-        try:
             await handler(request)
+        except ChatError as error:  # a handler raises it only before it accepts
+            await _refuse_upgrade(scope, send, request, error)
         except Exception as error:  # the edge of a socket
             _log.error("socket failed", request_id=request.request_id, exc_info=error)
 
@@ -148,12 +150,3 @@ async def _refuse_upgrade(scope: Scope, send: Send, request: Request, error: Cha
     body = encode(wire_errors.envelope(error))
     await send({"type": "websocket.http.response.body", "body": body})
     _log.info("handshake refused", status=status, request_id=request.request_id)
-
-
-def describe(routes: Iterable[Route]) -> list[dict[str, str]]:
-    """Return method, path and first docstring line of every route."""
-    described: list[dict[str, str]] = []
-    for method, path, handler in routes:
-        summary = (handler.__doc__ or "").strip().split("\n")[0]
-        described.append(msgspec.to_builtins({"method": method, "path": path, "summary": summary}))
-    return described

@@ -61,8 +61,9 @@ class Request:
 
     async def body(self, max_bytes: int) -> bytes:
         """Read the whole body. Raises: TooLarge, Disconnected."""
-        if int(self.headers.get("content-length") or 0) > max_bytes:
-            raise _too_large(max_bytes)
+        for name, value in self.scope["headers"]:
+            if name == b"content-length" and int(value) > max_bytes:
+                raise _too_large(max_bytes)
         pieces: list[bytes] = []
         size = 0
         while True:

@@ -1,0 +1,123 @@
+"""Chat Completions passed through: only what routing and accounting need is read.
+
+Source: https://platform.openai.com/docs/api-reference/chat
+"""
+
+import msgspec
+
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage
+
+TAIL_BYTES = 8_192  # the end of a stream, where usage and the end mark stand
+DONE = b"data: [DONE]"
+_USAGE = b'"usage":'
+
+
+class Asked(msgspec.Struct):
+    """The part of a request that we act on."""
+
+    model: str
+    stream: bool | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+    completion_tokens_details: _Reasoning | None = None
+
+
+class _Carrier(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_ASKED = msgspec.json.Decoder(Asked)
+_CARRIER = msgspec.json.Decoder(_Carrier)
+
+
+def asked(body: bytes) -> Asked:
+    """Read a request. Raises: InvalidRequest naming the place."""
+    try:
+        return _ASKED.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{error}.", param="model") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
+
+
+def renamed(body: bytes, model: str) -> bytes:
+    """Return the request with another model's name, otherwise as it is."""
+    fields = msgspec.json.decode(body)
+    fields["model"] = model
+    return msgspec.json.encode(fields)
+
+
+class Account:
+    """Reads along with an answer: its usage, and whether it ended as answers end. `streamed`: it is SSE."""
+
+    def __init__(self, request_bytes: int, *, streamed: bool) -> None:
+        self._streamed = streamed
+        self._request_bytes = request_bytes
+        self._events = 0
+        self._bytes = 0
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the answer, cut anywhere."""
+        self._bytes += len(chunk)
+        if self._streamed:
+            self._events += chunk.count(b"data: ")
+            self._tail = chunk[-TAIL_BYTES:] if len(chunk) >= TAIL_BYTES else (self._tail + chunk)[-TAIL_BYTES:]
+        else:
+            self._tail += chunk
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole: a JSON body is, a stream is once it has its end mark or a finish reason."""
+        if not self._streamed:
+            return True
+        return DONE in self._tail or (b'"finish_reason":"' in self._tail.replace(b": ", b":"))
+
+    def usage(self) -> Usage:
+        """Return the provider's own count, else an estimate by events (a token each) and bytes."""
+        found = _read_usage(self._last_usage())
+        if found is not None:
+            return found
+        written = self._events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
+        return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
+
+    def _last_usage(self) -> bytes:
+        """Return the JSON that holds the usage: the whole body, or the last event that speaks of it."""
+        if not self._streamed:
+            return self._tail
+        at = self._tail.rfind(_USAGE)
+        start = self._tail.rfind(b"data: ", 0, at) if at >= 0 else -1
+        if start < 0:
+            return b""
+        line = self._tail[start + 6 :].partition(b"\n")[0]
+        return line.rstrip(b"\r")
+
+
+def _read_usage(body: bytes) -> Usage | None:
+    try:
+        found = _CARRIER.decode(body).usage if body else None
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if found is None:
+        return None
+    cached = found.prompt_tokens_details.cached_tokens if found.prompt_tokens_details else None
+    thought = found.completion_tokens_details.reasoning_tokens if found.completion_tokens_details else None
+    return Usage(found.prompt_tokens, found.completion_tokens, cached or 0, reasoning_tokens=thought or 0)
+
+
+def error_event(body: bytes) -> bytes:
+    """Return the event that tells of an error inside a stream; no end mark follows it."""
+    return b"data: " + body + b"\n\n"

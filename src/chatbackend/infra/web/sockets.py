@@ -1,0 +1,215 @@
+"""`WS /v1/responses`: the shell around `ResponsesSocket`, which decides; here is only waiting, sending and closing.
+
+One task is always in `receive()` (else pings go unanswered), one sends. A job (a new response, or one to follow) is a
+task of the connection; the response itself belongs to the process and never ends with a socket.
+
+Backpressure, inwards: commands that wait are bounded; more are refused by an error event, and a client that still
+sends faster than we can read its commands is closed with 1013. Outwards: see `Outbox`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from chatbackend.adapters.wire import responses_socket as core
+from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say
+from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
+from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
+from chatbackend.infra.web.http import Request
+from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
+from chatbackend.infra.web.outbox import Outbox, SlowConsumer
+from chatbackend.infra.web.responses import PATH
+from chatbackend.infra.web.routes import Route
+
+CLOSE_S = 15.0  # a peer that does not even take a close frame in this time is left to the kernel
+MAX_CANCELS = 32  # at once, on one socket
+INBOX_SPARE = 2**20  # characters of commands that may wait to be read, beyond the largest frame
+_SUBPROTOCOL = "realtime"  # offered by browsers beside a secret, which is never echoed
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
+
+
+class ResponseSockets:
+    """Makes a connection of every handshake."""
+
+    def __init__(self, ports: SocketPorts) -> None:
+        self._ports = ports
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [("WEBSOCKET", PATH, self.connect)]
+
+    async def connect(self, request: Request) -> None:
+        """Serve one connection to its end. Raises: InvalidRequest before it was accepted."""
+        resumed = core.resumed(request.query.get("resume", []), request.query.get("starting_after", []))
+        offered = request.scope.get("subprotocols", ())
+        accept = {
+            "type": "websocket.accept",
+            "subprotocol": _SUBPROTOCOL if _SUBPROTOCOL in offered else None,
+            "headers": [(b"x-request-id", request.request_id.encode())],
+        }
+        await request.send(accept)
+        opted_in = request.one("chatbackend") == "1"
+        await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
+
+
+class _Connection:
+    """One accepted socket."""
+
+    def __init__(self, ports: SocketPorts, request: Request, socket: ResponsesSocket) -> None:
+        self._ports = ports
+        self._request = request
+        self._principal = request.principal
+        self._socket = socket
+        self._lanes = socket.lanes
+        self._outbox = Outbox(request.send)
+        self._lane_work = LaneWork(ports, request.principal, socket, self._outbox)
+        self._inbox: deque[str | Resume] = deque()
+        self._inbox_characters = 0
+        self._reading = False
+        self._cancels = 0
+        self._closing: tuple[int, str] | None = None
+        self._group: TaskGroup = anyio.create_task_group()
+
+    async def serve(self, resumed: Sequence[Resume]) -> None:
+        """Receive until either side closes; say why where it is us, and log one line."""
+        began, code = time.perf_counter(), 1011
+        try:
+            with self._ports.watch.watching(self._principal, self._on_revoked):
+                async with self._group as group:
+                    group.start_soon(self._outbox.run)
+                    self._take(*resumed)
+                    code = await self._receive()
+                    group.cancel_scope.cancel()
+        except Exception as error:  # the edge of a socket: its responses go on, its client comes back
+            _log.error("socket failed", request_id=self._request.request_id, exc_info=error)
+            self._closing = (1011, "internal error")
+        if self._closing is not None:
+            code, reason = self._closing
+            await self._say_closed(code, reason)
+        _log.info(
+            "socket",
+            route=PATH,
+            code=code,
+            seconds=round(time.perf_counter() - began, 1),
+            request_id=self._request.request_id,
+            key=self._principal.key_id,
+        )
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close from our side: everything of this connection stops, and what was not sent is dropped."""
+        self._closing = self._closing or (code, reason)
+        self._group.cancel_scope.cancel()
+
+    def _on_revoked(self) -> None:
+        self._close(4401, "the API key was revoked")
+
+    async def _say_closed(self, code: int, reason: str) -> None:
+        with anyio.move_on_after(CLOSE_S, shield=True), suppress(OSError, RuntimeError):
+            await self._request.send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _receive(self) -> int:
+        """Take frames until the client has gone; return its close code."""
+        limit = self._ports.max_frame_bytes
+        while True:
+            message = await self._request.receive()
+            if message["type"] == "websocket.disconnect":
+                return message.get("code") or 1005
+            text = message.get("text")
+            if text is None:
+                refusal = InvalidRequest("Binary frames are not understood; send JSON text.", code="binary_frame")
+                self._say(core.error_event(refusal, None))
+            elif len(text) > limit or (len(text) > limit // 4 and len(text.encode()) > limit):
+                self._close(1009, f"a frame has at most {limit} bytes")
+            else:
+                self._take(text)
+
+    def _take(self, *entries: str | Resume) -> None:
+        """Let commands be read, in their order, by one task that is there only while there are any."""
+        self._inbox.extend(entries)
+        self._inbox_characters += sum(len(entry) for entry in entries if isinstance(entry, str))
+        if self._inbox_characters > self._ports.max_frame_bytes + INBOX_SPARE:
+            self._close(1013, "commands come faster than they can be read")
+        elif self._inbox and not self._reading:
+            self._reading = True
+            self._group.start_soon(self._read)
+
+    async def _read(self) -> None:
+        while self._inbox:
+            entry = self._inbox.popleft()
+            if isinstance(entry, Resume):
+                await self._resume(entry)
+                continue
+            self._inbox_characters -= len(entry)
+            match self._socket.receive(entry):
+                case Say(event):
+                    self._say(event)
+                case Create() as create:
+                    self._add(create)
+                case Resume() as command:
+                    await self._resume(command)
+                case Cancel(response_id):
+                    self._begin_cancel(response_id)
+        self._reading = False
+
+    def _say(self, event: bytes) -> None:
+        try:
+            self._outbox.post(event)
+        except SlowConsumer:
+            self._close(1013, "slow_consumer")
+
+    def _add(self, job: Job) -> None:
+        try:
+            self._start(self._lanes.add(job))
+        except ChatError as error:
+            self._say(core.error_event(error, job.lane, _about(job)))
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._group.start_soon(self._work, job)
+
+    async def _resume(self, command: Resume) -> None:
+        try:
+            found = await self._lane_work.find(command.response_id)
+        except ChatError as error:
+            self._say(core.error_event(error, None, command.response_id))
+        else:
+            self._add(Follow(found.stream_id, command.response_id, command.after))
+
+    def _begin_cancel(self, response_id: str) -> None:
+        if self._cancels >= MAX_CANCELS:
+            refusal = RateLimited("Too many cancels at once.", retry_after_s=1.0, code="websocket_queue_full")
+            self._say(core.error_event(refusal, None, response_id))
+        else:
+            self._cancels += 1
+            self._group.start_soon(self._cancel, response_id)
+
+    async def _cancel(self, response_id: str) -> None:
+        try:
+            event = core.cancelled_event(await self._ports.cancel(self._principal, response_id))
+        except ChatError as error:
+            event = core.error_event(error, None, response_id)
+        self._cancels -= 1
+        self._say(event)
+
+    async def _work(self, job: Job) -> None:
+        """Do a job; whatever goes wrong is said in its lane, and the lane goes on."""
+        try:
+            await self._lane_work(job)
+        except SlowConsumer:
+            return self._close(1013, "slow_consumer")
+        except ChatError as error:
+            self._say(core.error_event(error, job.lane, _about(job)))
+        except Exception as error:  # the edge of a request on a socket, as over HTTP
+            _log.error("command failed", request_id=self._request.request_id, exc_info=error)
+            shown = Internal("The server failed on this command; the log has the cause.")
+            self._say(core.error_event(shown, job.lane, _about(job)))
+        return self._start(self._lanes.ended(job))
+
+
+def _about(job: Job) -> str | None:
+    return job.response_id if isinstance(job, Follow) else None
