@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
-_LATER = {
+LATER = {
     "DATABASE_URL": "PostgreSQL comes with a later release; unset it to use the embedded SQLite",
     "REDIS_URL": "Redis comes with a later release; unset it to use the embedded event log",
     "CHATBACKEND_CONFIG": "the TOML file comes with a later release; unset it",
     "AZURE_OPENAI_ENDPOINT": "Azure OpenAI comes with a later release; its /openai/v1 address works as OPENAI_ENDPOINT",
     "PERPLEXITY_ENDPOINT": "Perplexity comes with a later release; unset it",
 }
-_ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
+ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
 
 
 class BadSetting(Exception):
@@ -43,7 +43,9 @@ class Settings(BaseModel):
 
     chatbackend_host: str = Field("127.0.0.1", description="Address to listen on.")
     chatbackend_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
-    chatbackend_data_dir: Path = Field(Path("data"), description="Folder of all embedded state.")
+    chatbackend_data_dir: Path = Field(
+        Path("data"), description="Folder of all embedded state; a relative one lies where the server is started."
+    )
     chatbackend_bootstrap_key: SecretStr | None = Field(None, description="The first API key, instead of a random one.")
     chatbackend_allowed_origins: list[str] = Field(
         default_factory=list[str],
@@ -123,10 +125,10 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _refuse_later(environment: Mapping[str, str]) -> None:
-    for name, mend in _LATER.items():
+    for name, mend in LATER.items():
         if environment.get(name):
             raise BadSetting(f"{name} is set, but {mend}.")
-    for name, scheme in _ONLY.items():
+    for name, scheme in ONLY.items():
         value = environment.get(name)
         if value and not value.startswith(scheme):
             raise BadSetting(f"{name} is {value.partition(':')[0]}:..., but this release knows only {scheme}")

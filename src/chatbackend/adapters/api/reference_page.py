@@ -15,7 +15,7 @@ STYLE = """
 *{box-sizing:border-box}html{scroll-padding-top:1rem}
 body{margin:0;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back)}
 a{color:var(--link)}:focus-visible{outline:3px solid var(--link);outline-offset:2px}
-code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}
+code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}td code{overflow-wrap:break-word}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:1rem}
 .all{display:grid;grid-template-columns:15rem minmax(0,54rem);gap:2rem;padding:1rem 1.5rem}
 nav{position:sticky;top:1rem;align-self:start;max-height:95vh;overflow:auto}nav ul{list-style:none;padding:0;margin:0}

@@ -1,0 +1,96 @@
+"""Writes `configuration.md` beside this file from the settings themselves: `.venv/bin/python docs/generate.py`."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from chatbackend.config import LATER, ONLY, Settings
+
+TARGET = Path(__file__).with_name("configuration.md")
+_UNITS = {"CHATBACKEND_MAX_BODY_BYTES": 2**20, "CHATBACKEND_MAX_FILE_BYTES": 2**20}
+_HEAD = """\
+# Configuration
+
+<!-- Written by docs/generate.py from src/chatbackend/config.py; a test holds them together. -->
+
+Settings are environment variables, read once at the start. Nothing needs to be set. An empty variable counts as not
+set. A bad value stops the start with one line that names the variable, the value (never a secret) and the mend; an
+unknown name is not looked at. Settings of a release to come stop the start too, so that nobody believes in a
+database that is not used.
+
+`chatbackend doctor` checks what is configured and says what to fix. `chatbackend serve --help` and `chatbackend
+keys --help` show the commands.
+
+## The server
+
+"""
+_MODELS = """
+## Models
+
+An endpoint that is set makes its models appear in `/v1/models` as `openai/...`, `claude/...` or `llama31/...`; the
+bare name works where exactly one provider lists it. With `_MODELS` unset any name behind the prefix is passed on,
+and none is listed. The built-in model `local` is always there: it needs no key, quotes sentences of the files that
+were asked for, and is no language model. Nothing calls a provider at the start.
+
+"""
+_EXAMPLES = """
+### Examples
+
+OpenAI, asked for as `openai/gpt-5` or `gpt-5` (a bare host works too):
+
+    OPENAI_ENDPOINT=https://api.openai.com/v1 OPENAI_API_KEY=sk-... OPENAI_MODELS=gpt-5 make run
+
+Claude, asked for as `claude/claude-sonnet-4-5`:
+
+    CLAUDE_ENDPOINT=https://api.anthropic.com CLAUDE_API_KEY=sk-ant-... CLAUDE_MODELS=claude-sonnet-4-5 make run
+
+Llama 3.1 on Ollama, vLLM or llama.cpp on this machine; without `LLAMA31_MODELS` any name works, here
+`llama31/llama3.1`:
+
+    LLAMA31_ENDPOINT=http://127.0.0.1:11434/v1 make run
+
+Azure OpenAI by its OpenAI-compatible address, until its own variables come:
+
+    OPENAI_ENDPOINT=https://NAME.openai.azure.com/openai/v1 OPENAI_API_KEY=... OPENAI_MODELS=my-deployment make run
+
+Any other server that speaks Chat Completions (Groq, Mistral, DeepSeek, LM Studio...) goes into `OPENAI_ENDPOINT` or
+`LLAMA31_ENDPOINT` in the same way. The two differ in facts about their models: `OPENAI_...` sends
+`max_completion_tokens` and passes files on, `LLAMA31_...` sends `max_tokens`, turns uploaded files into text, and
+refuses images.
+
+## Not in this release
+
+A set variable of these stops the start:
+
+"""
+
+
+def table(fields: Iterable[tuple[str, FieldInfo]]) -> str:
+    """Return the rows of some settings."""
+    rows = [f"| `{name.upper()}` | {_default(name, field)} | {field.description} |\n" for name, field in fields]
+    return "| variable | default | what it is |\n|---|---|---|\n" + "".join(rows)
+
+
+def configuration() -> str:
+    """Return the whole page."""
+    ours = [(name, field) for name, field in Settings.model_fields.items() if name.startswith("chatbackend_")]
+    theirs = [(name, field) for name, field in Settings.model_fields.items() if not name.startswith("chatbackend_")]
+    refused = "".join(f"- `{name}`: {why}.\n" for name, why in LATER.items())
+    refused += "".join(f"- `{name}`, unless it begins with `{scheme}`.\n" for name, scheme in ONLY.items())
+    return _HEAD + table(ours) + _MODELS + table(theirs) + _EXAMPLES + refused
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    value: object = field.get_default(call_default_factory=True)
+    if value is None or value == []:
+        return ""
+    if name.upper() in _UNITS and isinstance(value, int):
+        return f"`{value}` ({value // _UNITS[name.upper()]} MiB)"
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(configuration(), "utf-8")
+    sys.stdout.write(f"{TARGET.name} written\n")
