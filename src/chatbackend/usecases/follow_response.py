@@ -94,14 +94,16 @@ async def follow(
             if events[-1].type in TERMINAL_EVENTS:
                 return
             continue
-        if doubtful and await _over(log, response_id, exists):
+        if doubtful and await _over(log, response_id, after, exists=exists):
             return
         doubtful = True
         if not await log.moved(response_id, after=after, timeout_s=idle_s):
             yield ()
 
 
-async def _over(log: EventLog, response_id: str, exists: Callable[[], Awaitable[bool]]) -> bool:
+async def _over(log: EventLog, response_id: str, after: int, *, exists: Callable[[], Awaitable[bool]]) -> bool:
     """Return whether nothing more will come: the end is behind the cursor, or the response was deleted."""
     extent = await log.extent(response_id)
-    return not await exists() if extent is None else extent.ended
+    if extent is None:
+        return not await exists()
+    return extent.ended and extent.next <= after + 1  # the end may have come since the cursor looked

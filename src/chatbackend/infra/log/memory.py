@@ -10,12 +10,12 @@ from chatbackend.usecases.ports import Extent, Fenced, LogEvent
 
 
 class _Stream:
-    __slots__ = ("ended_at", "events", "fence")
+    __slots__ = ("ended", "events", "fence")
 
     def __init__(self, fence: int) -> None:
         self.fence = fence
         self.events: list[LogEvent] = []
-        self.ended_at: float | None = None
+        self.ended = False
 
 
 class MemoryEventLog:
@@ -25,6 +25,7 @@ class MemoryEventLog:
         self._monotonic = monotonic
         self._keep_s = keep_s
         self._streams: dict[str, _Stream] = {}
+        self._ended: dict[str, float] = {}  # when, in the order of ending
         self._wakeups = Wakeups()
 
     async def open(self, response_id: str, *, fence: int) -> int:
@@ -47,7 +48,8 @@ class MemoryEventLog:
             raise Fenced
         stream.events.extend(events)
         if ended:
-            stream.ended_at = self._monotonic()
+            stream.ended = True
+            self._ended[response_id] = self._monotonic()
         self._wakeups.wake(response_id)
 
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
@@ -63,7 +65,7 @@ class MemoryEventLog:
         """See `EventLog.extent`."""
         self._forget_old()
         stream = self._streams.get(response_id)
-        return None if stream is None else Extent(0, _next(stream), stream.ended_at is not None)
+        return None if stream is None else Extent(0, _next(stream), stream.ended)
 
     async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
         """See `EventLog.moved`. A stream that is not there yet is waited for: returning at once would spin."""
@@ -78,16 +80,13 @@ class MemoryEventLog:
     async def delete(self, response_id: str) -> None:
         """See `EventLog.delete`."""
         self._streams.pop(response_id, None)
+        self._ended.pop(response_id, None)
         self._wakeups.wake(response_id)
 
     def _forget_old(self) -> None:
-        """Drop what ended too long ago (streams end roughly in the order they began)."""
         limit = self._monotonic() - self._keep_s
-        old = [
-            name for name, stream in self._streams.items() if stream.ended_at is not None and stream.ended_at < limit
-        ]
-        for name in old:
-            del self._streams[name]
+        while self._ended and self._ended[oldest := next(iter(self._ended))] < limit:
+            del self._ended[oldest], self._streams[oldest]
 
 
 def _next(stream: _Stream) -> int:

@@ -1,0 +1,335 @@
+"""What every `EventLog` promises its owner and its readers."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatbackend.domain.errors import Gone
+from chatbackend.infra.db import migrate
+from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.log import sqlite as sqlite_log
+from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.usecases.follow_response import FROM_THE_START, follow
+from chatbackend.usecases.ports import EventLog, Extent, Fenced, LogEvent
+
+pytestmark = pytest.mark.anyio
+END = "response.completed"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+@asynccontextmanager
+async def memory(folder: Path) -> AsyncGenerator[EventLog, None]:
+    yield MemoryEventLog(Clock().now)
+
+
+@asynccontextmanager
+async def sqlite(folder: Path) -> AsyncGenerator[EventLog, None]:
+    async with database(folder) as opened:
+        yield SqliteEventLog(opened, Clock().now)
+
+
+@asynccontextmanager
+async def database(folder: Path) -> AsyncGenerator[SqliteDatabase, None]:
+    await anyio.to_thread.run_sync(migrate.make_event_log, folder / "events.db")
+    async with SqliteDatabase(folder / "events.db", synchronous="NORMAL") as opened:
+        yield opened
+
+
+@pytest.fixture(params=[memory, sqlite])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[EventLog, None]:
+    async with request.param(tmp_path) as log:
+        yield log
+
+
+def numbered(first: int, count: int, kind: str = "response.output_text.delta") -> list[LogEvent]:
+    return [LogEvent(number, kind, b'{"n":%d}' % number) for number in range(first, first + count)]
+
+
+async def put(log: EventLog, first: int, count: int, *, fence: int = 1, ended: bool = False, name: str = "r") -> None:
+    events = numbered(first, count - 1) + numbered(first + count - 1, 1, END) if ended else numbered(first, count)
+    await log.append(name, fence=fence, expected=first, events=events, ended=ended)
+
+
+async def numbers(log: EventLog, after: int = FROM_THE_START, limit: int = 10_000) -> list[int]:
+    return [event.number for event in await log.read("r", after=after, limit=limit)]
+
+
+async def exists() -> bool:
+    return True
+
+
+async def test_what_was_appended_is_read_behind_any_cursor(log: EventLog) -> None:
+    assert await log.open("r", fence=1) == 0
+    await put(log, 0, 3)
+    await put(log, 3, 2)
+    assert await log.read("r", after=-1, limit=10) == numbered(0, 5)
+    assert await numbers(log, after=1) == [2, 3, 4]
+    assert await numbers(log, after=-1, limit=2) == [0, 1]
+    assert await numbers(log, after=1, limit=2) == [2, 3]
+    assert await numbers(log, after=4) == []
+    assert await numbers(log, after=99) == []
+
+
+async def test_an_unknown_stream_has_no_events_and_no_extent(log: EventLog) -> None:
+    assert await numbers(log) == []
+    assert await log.extent("r") is None
+
+
+async def test_the_extent_tells_head_and_end(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    assert await log.extent("r") == Extent(0, 0, ended=False)
+    await put(log, 0, 3)
+    assert await log.extent("r") == Extent(0, 3, ended=False)
+    await put(log, 3, 1, ended=True)
+    assert await log.extent("r") == Extent(0, 4, ended=True)
+
+
+@pytest.mark.parametrize("expected", [0, 1, 3, 9])
+async def test_an_append_at_any_other_number_than_the_next_writes_nothing(log: EventLog, expected: int) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2)
+    with pytest.raises(Fenced):
+        await put(log, expected, 2)
+    assert await numbers(log) == [0, 1]
+
+
+async def test_a_higher_fence_takes_over_and_the_earlier_owner_is_stopped(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2)
+    assert await log.open("r", fence=2) == 2
+    with pytest.raises(Fenced):
+        await put(log, 2, 1, fence=1)
+    with pytest.raises(Fenced):
+        await log.open("r", fence=1)
+    await put(log, 2, 1, fence=2)
+    assert await numbers(log) == [0, 1, 2]
+
+
+async def test_the_same_owner_may_open_again_and_goes_on(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2)
+    assert await log.open("r", fence=1) == 2
+    await put(log, 2, 1)
+    assert await numbers(log) == [0, 1, 2]
+
+
+async def test_a_deleted_stream_is_gone_for_its_owner_and_its_readers(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2)
+    await log.delete("r")
+    with pytest.raises(Gone):
+        await put(log, 2, 1)
+    assert await numbers(log) == []
+    assert await log.extent("r") is None
+    await log.delete("r")
+
+
+async def test_streams_do_not_meet(log: EventLog) -> None:
+    for name in ("r", "other"):
+        await log.open(name, fence=1)
+    await put(log, 0, 3, name="other")
+    await put(log, 0, 1)
+    assert await numbers(log) == [0]
+
+
+async def test_a_terminal_event_may_skip_ahead_and_is_read_across_the_gap(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 3)
+    await log.append("r", fence=1, expected=3, events=numbered(1_000, 1, END), ended=True)
+    assert await numbers(log) == [0, 1, 2, 1_000]
+    assert await numbers(log, after=2) == [1_000]
+    assert await numbers(log, after=700) == [1_000]
+    assert await log.extent("r") == Extent(0, 1_001, ended=True)
+
+
+async def test_who_waits_for_what_is_there_does_not_wait(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 1)
+    with anyio.fail_after(5):
+        assert await log.moved("r", after=-1, timeout_s=60)
+
+
+async def test_who_waits_in_vain_is_told_so(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    assert not await log.moved("r", after=-1, timeout_s=0.01)
+    assert not await log.moved("unknown", after=-1, timeout_s=0.01)
+
+
+@pytest.mark.parametrize("change", ["append", "delete", "first append"])
+async def test_every_waiting_reader_is_woken(log: EventLog, change: str) -> None:
+    woken: list[bool] = []
+
+    async def wait() -> None:
+        woken.append(await log.moved("r", after=-1, timeout_s=30))
+
+    if change != "first append":
+        await log.open("r", fence=1)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        if change == "delete":
+            await log.delete("r")
+        else:
+            await log.open("r", fence=1)
+            await put(log, 0, 1)
+    assert woken == [True, True, True]
+
+
+async def test_followers_that_come_at_any_time_get_the_same_whole(log: EventLog) -> None:
+    seen: list[list[int]] = []
+
+    async def watch(after: int) -> None:
+        found = [
+            event.number async for batch in follow(log, "r", after=after, idle_s=30, exists=exists) for event in batch
+        ]
+        seen.append([after, *found])
+
+    await log.open("r", fence=1)
+    first = 0
+    async with anyio.create_task_group() as group:
+        for number, size in enumerate([1, 7, 1, 300, 2, 30]):
+            group.start_soon(watch, FROM_THE_START)
+            group.start_soon(watch, first - 1)
+            await put(log, first, size, ended=number == 5)
+            first += size
+    assert len(seen) == 12
+    for after, *found in seen:
+        assert found == list(range(after + 1, first))
+
+
+async def test_many_owners_and_readers_at_once_stay_apart(log: EventLog) -> None:
+    whole: dict[str, list[int]] = {}
+
+    async def own(name: str) -> None:
+        await log.open(name, fence=1)
+        for first in range(0, 40, 4):
+            await put(log, first, 4, name=name, ended=first == 36)
+
+    async def watch(name: str) -> None:
+        batches = follow(log, name, after=FROM_THE_START, idle_s=30, exists=exists)
+        whole[name] = [event.number async for batch in batches for event in batch]
+
+    names = [f"r{number}" for number in range(30)]
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(watch, name)
+            group.start_soon(own, name)
+    assert whole == {name: list(range(40)) for name in names}
+
+
+async def test_an_owner_that_is_cancelled_in_an_append_can_go_on_where_the_log_is(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    expected = 0
+    for _ in range(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(put, log, expected, 3)
+            await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        extent = await log.extent("r")
+        assert extent is not None
+        assert extent.next in {expected, expected + 3}
+        assert await numbers(log) == list(range(extent.next))
+        expected = extent.next
+    await put(log, expected, 1, ended=True)
+    assert await numbers(log) == list(range(expected + 1))
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batches=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    cuts=st.lists(st.integers(-1, 80), max_size=4),
+    gap=st.integers(0, 50),
+)
+async def test_tail_and_file_tell_the_same(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[int], cuts: list[int], gap: int
+) -> None:
+    async with database(tmp_path_factory.mktemp("log")) as opened:
+        owner, stranger = SqliteEventLog(opened, Clock().now), SqliteEventLog(opened, Clock().now)
+        await owner.open("r", fence=1)
+        first = 0
+        for size in batches:
+            await put(owner, first, size)
+            first += size
+            for after in cuts:
+                assert await _read(owner, after) == await _read(stranger, after)
+        await owner.append("r", fence=1, expected=first, events=numbered(first + gap, 1, END), ended=True)
+        for after in cuts:
+            assert await _read(owner, after) == await _read(stranger, after)
+        assert await owner.extent("r") == await stranger.extent("r")
+
+
+async def _read(log: EventLog, after: int) -> Sequence[LogEvent]:
+    return list(await log.read("r", after=after, limit=7))
+
+
+async def test_what_no_longer_fits_into_memory_is_read_from_the_file(tmp_path: Path) -> None:
+    async with database(tmp_path) as opened:
+        log = SqliteEventLog(opened, Clock().now)
+        await log.open("r", fence=1)
+        count = 2 * sqlite_log.TAIL_EVENTS + 5
+        for first in range(0, count, 512):
+            await put(log, first, min(512, count - first))
+        found, after = list[int](), FROM_THE_START
+        while page := await numbers(log, after=after, limit=1_000):
+            found += page
+            after = page[-1]
+        assert found == list(range(count))
+
+
+async def test_streams_beyond_those_in_memory_are_read_from_the_file(tmp_path: Path) -> None:
+    async with database(tmp_path) as opened:
+        log = SqliteEventLog(opened, Clock().now)
+        await log.open("r", fence=1)
+        await put(log, 0, 3)
+        async with anyio.create_task_group() as group:
+            for number in range(sqlite_log.TAIL_STREAMS + 10):
+                group.start_soon(_opened, log, f"x{number}")
+        assert await numbers(log) == [0, 1, 2]
+        await put(log, 3, 1)
+        assert await numbers(log) == [0, 1, 2, 3]
+
+
+async def _opened(log: EventLog, name: str) -> None:
+    await log.open(name, fence=1)
+
+
+async def test_streams_that_lack_their_end_are_known_to_the_next_owner(tmp_path: Path) -> None:
+    async with database(tmp_path) as opened:
+        log = SqliteEventLog(opened, Clock().now)
+        for name in ("r", "ended"):
+            await log.open(name, fence=1)
+        await put(log, 0, 2)
+        await put(log, 0, 2, name="ended", ended=True)
+    async with database(tmp_path) as opened:
+        again = SqliteEventLog(opened, Clock().now)
+        assert await again.unended() == ["r"]
+        assert await again.open("r", fence=2) == 2
+        assert await numbers(again) == [0, 1]
+
+
+async def test_ended_streams_are_forgotten_after_their_time(tmp_path: Path) -> None:
+    clock = Clock()
+    log = MemoryEventLog(clock.now, keep_s=120.0)
+    for name in ("r", "later", "running"):
+        await log.open(name, fence=1)
+    await put(log, 0, 1, ended=True)
+    clock.time += 60
+    await put(log, 0, 1, ended=True, name="later")
+    clock.time += 60.5
+    assert await log.extent("r") is None
+    assert await log.extent("later") is not None
+    assert await log.extent("running") is not None
