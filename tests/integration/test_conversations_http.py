@@ -10,6 +10,7 @@ from openai.types.conversations.conversation_item import ConversationItem
 from openai.types.responses import EasyInputMessageParam, ResponseInputItemParam
 from pydantic import TypeAdapter
 
+from tests.support import sdk
 from tests.support.server import Server
 
 ITEM: TypeAdapter[ConversationItem] = TypeAdapter(ConversationItem)
@@ -24,7 +25,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(running: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=running.base_url, api_key=running.key, max_retries=0) as client:
+    with sdk.client(running) as client:
         yield client
 
 

@@ -97,6 +97,7 @@ class FileApp:
             max_retries=0,
             default_headers={"chatbackend-user": user} if user else None,
             http_client=httpx2.AsyncClient(transport=transport, timeout=30),
+            _strict_response_validation=True,
         )
 
     def raw(self, key: str = "sk-a") -> httpx2.AsyncClient:

@@ -20,6 +20,8 @@ from typing import Self
 
 import pytest
 
+from tests.support.event_check import check_events
+
 READY_S = 20.0  # far above the promise: a test machine is busy
 STOP_S = 25.0
 POLL_S = 0.02
@@ -91,8 +93,13 @@ class Server:
         return time.monotonic() - began
 
     def stop(self) -> int:
-        """End it by SIGTERM, as an operator does; return its exit code. Does nothing when it is not running."""
-        return self._end(signal.SIGTERM)
+        """End it by SIGTERM, as an operator does; return its exit code (0 when it is not running).
+
+        Raises: AssertionError when an event that it ever logged does not fit the SDK's types.
+        """
+        code = self._end(signal.SIGTERM)
+        check_events(self.data / "events.db")
+        return code
 
     def kill(self) -> int:
         """End it by SIGKILL: nothing is flushed, closed or said."""
