@@ -47,7 +47,7 @@ _RESPONSES, _CONVERSATIONS, _FILES, _STORES, _STORE_FILES, _MODELS, _SERVER = (
 )
 _FAILED = "The provider failed."
 _CREATE = (
-    "Unknown fields are kept and sent to a provider of the same dialect. A generation that fails answers with its "
+    "Unknown fields are passed on to providers that speak Chat Completions. A generation that fails answers with its "
     "error, `x-should-retry: false` and `error.response_id`; with `stream` or `background` it is a failed response."
 )
 _RESPONSE, _CONVERSATION, _FILE, _STORE = (
