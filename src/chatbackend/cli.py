@@ -1,6 +1,8 @@
 """The command line: `chatbackend serve`, `keys`, `migrate`, `doctor`, `worker`."""
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chatbackend import bootstrap
+from chatbackend.bootstrap import operate
 from chatbackend.config import BadSetting, Settings, load
 from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.system import AlreadyRunning
@@ -49,6 +52,22 @@ def _settings() -> Settings:
         raise _stop(str(error)) from error
 
 
+def _settings_and_folder() -> Settings:
+    """Return the settings, with the data folder there and writable."""
+    settings = _settings()
+    folder = settings.chatbackend_data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _stop(
+            f"CHATBACKEND_DATA_DIR is '{folder}', which cannot be the data folder ({error.strerror}). "
+            "Name a folder that this user may make or write."
+        ) from error
+    return settings
+
+
 def _run(main: Callable[[], Awaitable[T]]) -> T:
     return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
 
@@ -56,25 +75,26 @@ def _run(main: Callable[[], Awaitable[T]]) -> T:
 @app.command(epilog="Example: CHATBACKEND_PORT=9000 chatbackend serve")
 def serve() -> None:
     """Serve in the foreground; SIGTERM or Ctrl-C ends it within 20 s."""
-    settings = _settings()
+    settings = _settings_and_folder()
     set_up_logging(settings.chatbackend_log_level)
     try:
-        _run(lambda: _serve(settings))
+        refused = _run(lambda: _serve(settings))
     except AlreadyRunning as error:
         folder = settings.chatbackend_data_dir
         message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
         raise _stop(message) from error
+    if refused:
+        raise _stop(refused)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> str:
+    """Serve until told to stop; return why there is nothing to serve on, "" when there was."""
     async with bootstrap.build(settings) as built:
         try:
             listener = server.bind(settings.chatbackend_host, settings.chatbackend_port)
         except OSError as error:
             where = f"{settings.chatbackend_host}:{settings.chatbackend_port}"
-            raise _stop(
-                f"Cannot listen on {where} ({error.strerror}). Set CHATBACKEND_HOST or CHATBACKEND_PORT."
-            ) from error
+            return f"Cannot listen on {where} ({error.strerror}). Set CHATBACKEND_HOST or CHATBACKEND_PORT."
         with contextlib.closing(listener):
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -85,6 +105,7 @@ async def _serve(settings: Settings) -> None:
                 listening=lambda: _greet(url, built.first_key),
                 drain=lambda: built.drain(settings.chatbackend_drain_s),
             )
+    return ""
 
 
 def _greet(url: str, first_key: str | None) -> None:
@@ -106,13 +127,13 @@ def worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to this version (`serve` does it by itself); beside a running server: only check."""
-    _out.print(bootstrap.migrate_or_check(_settings()), markup=False)
+    _out.print(operate.migrate_or_check(_settings_and_folder()), markup=False)
 
 
 @app.command()
 def doctor() -> None:
     """Check every configured dependency and say what to fix."""
-    problems = _run(lambda: bootstrap.check(_settings(), lambda line: _out.print(line, markup=False, soft_wrap=True)))
+    problems = _run(lambda: operate.check(_settings(), lambda line: _out.print(line, markup=False, soft_wrap=True)))
     raise typer.Exit(1 if problems else 0)
 
 
@@ -124,8 +145,8 @@ def create_key(
     """Make a key and print it: it is not shown again."""
 
     async def work() -> str:
-        async with bootstrap.keys(_settings()) as store:
-            return await bootstrap.create_key(store, account=account, name=name)
+        async with operate.keys(_settings_and_folder()) as store:
+            return await operate.create_key(store, account=account, name=name)
 
     try:
         _out.print(_run(work), markup=False, soft_wrap=True)
@@ -138,7 +159,7 @@ def list_keys() -> None:
     """List keys, without their secrets."""
 
     async def work() -> list[ApiKey]:
-        async with bootstrap.keys(_settings()) as store:
+        async with operate.keys(_settings_and_folder()) as store:
             return await store.all()
 
     table = Table("id", "account", "name", "state")
@@ -152,8 +173,8 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows 
     """Revoke a key; live sockets of it are closed within 5 s."""
 
     async def work() -> bool:
-        async with bootstrap.keys(_settings()) as store:
-            return await bootstrap.revoke_key(store, key_id)
+        async with operate.keys(_settings_and_folder()) as store:
+            return await operate.revoke_key(store, key_id)
 
     if not _run(work):
         raise _stop(f"No active key '{key_id}'; 'chatbackend keys list' shows them.")

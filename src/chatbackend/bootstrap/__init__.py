@@ -1,0 +1,311 @@
+"""The only composition root: settings in, a running `App` out."""
+
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from chatbackend import __version__
+from chatbackend.adapters.api.response_events import ResponseEvents
+from chatbackend.adapters.api.responses import read_stored
+from chatbackend.adapters.validation import file_type as file_type
+from chatbackend.adapters.validation.file_size import FileSize as FileSize
+from chatbackend.bootstrap.files import FileParts, files
+from chatbackend.bootstrap.models import models
+from chatbackend.bootstrap.operate import TENANT, new_key
+from chatbackend.config import Settings
+from chatbackend.domain.identity import ApiKey
+from chatbackend.domain.responses import interrupted
+from chatbackend.infra.blobs.local import LocalBlobs as LocalBlobs
+from chatbackend.infra.db import migrate
+from chatbackend.infra.db.chunk_sets import StoredIndexing as StoredIndexing
+from chatbackend.infra.db.conversations import Conversations
+from chatbackend.infra.db.facts import Facts
+from chatbackend.infra.db.files import StoredFiles as StoredFiles
+from chatbackend.infra.db.jobs import StoredJobs as StoredJobs
+from chatbackend.infra.db.keys import Keys
+from chatbackend.infra.db.ledger import Ledger
+from chatbackend.infra.db.passages import StoredPassages as StoredPassages
+from chatbackend.infra.db.responses import Responses
+from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.store_files import StoreFiles as StoreFiles
+from chatbackend.infra.db.vector_stores import VectorStores as VectorStores
+from chatbackend.infra.embedding.minilm import MiniLM as MiniLM
+from chatbackend.infra.embedding.minilm import absent as absent
+from chatbackend.infra.housekeeping import Housekeeping
+from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.wakeups import Wakeups as Wakeups
+from chatbackend.infra.models.catalog import Catalog
+from chatbackend.infra.models.http_model import ChatRelay as ChatRelay
+from chatbackend.infra.models.http_model import HttpModel as HttpModel
+from chatbackend.infra.models.http_model import Timeouts as Timeouts
+from chatbackend.infra.models.http_model import client_session
+from chatbackend.infra.models.local_model import LocalModel as LocalModel
+from chatbackend.infra.parsing.limits import ParseLimits as ParseLimits
+from chatbackend.infra.parsing.pool import ParserPool as ParserPool
+from chatbackend.infra.queues.embedded import EmbeddedQueue as EmbeddedQueue
+from chatbackend.infra.registry import FAMILIES as FAMILIES
+from chatbackend.infra.registry import Family as Family
+from chatbackend.infra.system import AlreadyRunning as AlreadyRunning
+from chatbackend.infra.system import DataLock, Ids, SystemClock, Tasks, boot_id, new_id, report
+from chatbackend.infra.telemetry import AccessLog
+from chatbackend.infra.web.app import WebApp
+from chatbackend.infra.web.auth import Resolver, hash_key
+from chatbackend.infra.web.chat import ChatRoutes
+from chatbackend.infra.web.conversations import ConversationRoutes
+from chatbackend.infra.web.files import FileRoutes as FileRoutes
+from chatbackend.infra.web.key_watch import KeyWatch
+from chatbackend.infra.web.lane_work import SocketPorts
+from chatbackend.infra.web.origins import Origins
+from chatbackend.infra.web.reference import ReferenceRoutes
+from chatbackend.infra.web.responses import ResponseRoutes
+from chatbackend.infra.web.routes import Route as Route
+from chatbackend.infra.web.sockets import ResponseSockets
+from chatbackend.infra.web.store_files import StoreFileRoutes as StoreFileRoutes
+from chatbackend.infra.web.system import SystemRoutes
+from chatbackend.infra.web.vector_stores import VectorStoreRoutes as VectorStoreRoutes
+from chatbackend.usecases.cancel_response import CancelResponse
+from chatbackend.usecases.clean_up import CleanUp as CleanUp
+from chatbackend.usecases.create_response import CreateResponse
+from chatbackend.usecases.delete_conversation import DeleteConversation
+from chatbackend.usecases.delete_file import DeleteFile as DeleteFile
+from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.do_job import DoJob as DoJob
+from chatbackend.usecases.file_ports import FileChecks as FileChecks
+from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.index_file import IndexFile as IndexFile
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.manage_vector_stores import ManageVectorStores as ManageVectorStores
+from chatbackend.usecases.ports import Deployment as Deployment
+from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.read_attachment import ReadAttachment as ReadAttachment
+from chatbackend.usecases.recover_responses import RecoverResponses
+from chatbackend.usecases.relay_chat import RelayChat
+from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.search_passages import SearchPassages as SearchPassages
+from chatbackend.usecases.sweep_blobs import SweepBlobs as SweepBlobs
+from chatbackend.usecases.turns import Turns
+from chatbackend.usecases.upload_file import UploadFile as UploadFile
+from chatbackend.usecases.upload_file import UploadLimits as UploadLimits
+
+ACCOUNT = "default"
+
+
+@dataclass(slots=True)
+class App:
+    """A built server: its ASGI application, its first key where one was made now, and how to stop it."""
+
+    live: Live
+    first_key: str | None
+    web: WebApp = field(init=False)
+    ready: bool = True
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work; let running responses end for `seconds`, then end them `interrupted`."""
+        self.ready = False
+        self.live.close()
+        with anyio.move_on_after(seconds):
+            for entry in self.live.all_running():
+                await entry.done.wait()
+        for entry in self.live.all_running():
+            entry.stop(interrupted())
+        for entry in self.live.all_running():
+            await entry.done.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What everything stands on: databases, the folder's epoch, the process's own means."""
+
+    settings: Settings
+    truth: SqliteDatabase
+    log: SqliteEventLog
+    tasks: Tasks
+    files: FileParts
+    models: Catalog
+    facts: Facts
+    clock: SystemClock
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """The use cases of responses, wired to each other."""
+
+    truth: Responses
+    live: Live
+    create: CreateResponse
+    cancel: CancelResponse
+    follow: FollowResponse
+    recover: RecoverResponses
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncGenerator[App, None]:
+    """Open everything under the data folder's lock, recover, and yield a server that may take requests.
+
+    Raises: AlreadyRunning when another server holds the folder.
+    """
+    async with AsyncExitStack() as stack:
+        base = await _open(settings, stack)
+        engine = await _engine(base)
+        keys = Keys(base.truth)
+        app = App(engine.live, await _first_key(settings, keys, int(base.clock.now())))
+        app.web = _web(
+            base, engine, Resolver(keys, time.monotonic), ready=lambda: app.ready, log=_access_log(settings, stack)
+        )
+        await engine.recover()
+        base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
+        base.tasks(base.files.sweep, name="blob sweep")
+        base.tasks(Housekeeping(base.truth, base.log, base.clock.now, report).run, name="housekeeping")
+        yield app
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
+    """Open what must be closed again; the tasks last, so that they end before what they use."""
+    folder = settings.chatbackend_data_dir
+    await anyio.to_thread.run_sync(_prepare, folder, stack)
+    truth = await stack.enter_async_context(SqliteDatabase(folder / "truth.db", synchronous="FULL"))
+    log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
+    session = await stack.enter_async_context(client_session())
+    clock = SystemClock()
+    parts = await files(stack, settings, truth, clock)
+    return _Base(
+        settings,
+        truth,
+        SqliteEventLog(log, clock.now),
+        await stack.enter_async_context(Tasks()),
+        files=parts,
+        models=models(settings, session),
+        facts=Facts(truth),
+        clock=clock,
+        ids=Ids(),
+    )
+
+
+async def _engine(base: _Base) -> _Engine:
+    truth, turns = Responses(base.truth, base.clock), Turns()
+    live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
+    unstored_log = MemoryEventLog(time.monotonic)
+    ports = Ports(
+        truth,
+        base.log,
+        unstored_log,
+        models=base.models,
+        search=base.files.search,
+        prepare=PrepareRequest(base.files.attachments),
+        renderer=ResponseEvents(),
+        clock=base.clock,
+        new_id=base.ids,
+        report=report,
+        fence=await base.facts.next_epoch(),
+        deadline_s=base.settings.chatbackend_response_deadline_s,
+    )
+    run = RunResponse(ports, live, turns)
+    lost_tail = await _booted_since(base.facts)
+    return _Engine(
+        truth,
+        live,
+        CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
+        CancelResponse(truth, live),
+        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
+        recover=RecoverResponses(
+            ports, run, read_stored, log=base.log, live=live, turns=turns, spawn=base.tasks, lost_tail=lost_tail
+        ),
+    )
+
+
+def _web(
+    base: _Base, engine: _Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None
+) -> WebApp:
+    limit = base.settings.chatbackend_max_body_bytes
+    conversations = Conversations(base.truth, base.clock)
+    relay = RelayChat(base.models, Ledger(base.truth, base.clock, report=report, spawn=base.tasks), base.ids)
+    system = SystemRoutes(base.models, ready, started_at=int(base.clock.now()))
+    parts = (
+        ResponseRoutes(
+            engine.create,
+            engine.cancel,
+            DeleteResponse(engine.truth, base.log, engine.cancel),
+            follow=engine.follow,
+            stored=engine.truth,
+            live=engine.live,
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
+        ChatRoutes(relay, max_body_bytes=limit),
+        _sockets(base, engine, resolver),
+        ConversationRoutes(
+            conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit
+        ),
+        base.files,
+        system,
+    )
+    routes = [route for part in parts for route in part.routes()]
+    return WebApp(
+        routes,
+        [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],
+        resolver=resolver,
+        origins=Origins(base.settings.chatbackend_allowed_origins),
+        access_log=log,
+        new_request_id=lambda: base.ids("req"),
+    )
+
+
+def _sockets(base: _Base, engine: _Engine, resolver: Resolver) -> ResponseSockets:
+    watch = KeyWatch(resolver.still_valid, report)
+    base.tasks(watch.run, name="key watch")
+    return ResponseSockets(
+        SocketPorts(
+            engine.create,
+            engine.cancel,
+            engine.follow,
+            truth=engine.truth,
+            live=engine.live,
+            watch=watch,
+            new_id=base.ids,
+            max_frame_bytes=base.settings.chatbackend_max_body_bytes,
+        )
+    )
+
+
+def _access_log(settings: Settings, stack: AsyncExitStack) -> AccessLog | None:
+    if settings.chatbackend_log_level not in ("debug", "info"):
+        return None
+    log = AccessLog(sys.stderr)
+    stack.callback(log.flush)
+    return log
+
+
+def _prepare(folder: Path, stack: AsyncExitStack) -> None:
+    """Take the folder and bring its databases to this version."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = DataLock(folder)
+    lock.take()
+    stack.callback(lock.close)
+    migrate.migrate(folder / "truth.db")
+    migrate.make_event_log(folder / "events.db")
+
+
+async def _booted_since(facts: Facts) -> bool:
+    """Return whether the machine started anew since this folder was last used: the log may have lost its tail."""
+    known, now = await facts.get("boot"), await anyio.to_thread.run_sync(boot_id)
+    await facts.set("boot", now)
+    return known is not None and (known != now or not now)
+
+
+async def _first_key(settings: Settings, keys: Keys, now: int) -> str | None:
+    """Store the bootstrap key; without one, make and return the first key when there is none yet."""
+    given = settings.chatbackend_bootstrap_key
+    if given is None and await keys.all():
+        return None
+    token = given.get_secret_value() if given else new_key()
+    await keys.add(ApiKey(new_id("key"), TENANT, ACCOUNT, "bootstrap", now), hash_key(token))
+    return None if given else token
