@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chatbackend import bootstrap
+from chatbackend.bootstrap import operate
 from chatbackend.config import load
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def told(**environment: str) -> tuple[int, str]:
     lines: list[str] = []
-    problems = await bootstrap.check(load(environment), lines.append)
+    problems = await operate.check(load(environment), lines.append)
     return problems, "\n".join(lines)
 
 
