@@ -28,6 +28,16 @@ def _http_url(value: str) -> str:
         raise ValueError("use an http:// or https:// address")
     if parts.username or parts.password:
         raise ValueError("put no credentials into the address; use the _API_KEY variable")
+    if parts.port == 0:  # reading it raises ValueError where it is none
+        raise ValueError("use a port from 1 to 65535, or none")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    whole = parts.scheme and parts.netloc and not (parts.path.strip("/") or parts.query or parts.fragment)
+    if value != "*" and not whole:
+        raise ValueError("use * or whole origins, such as https://app.example.com")
     return value
 
 
@@ -47,8 +57,8 @@ class Settings(BaseModel):
         Path("data"), description="Folder of all embedded state; a relative one lies where the server is started."
     )
     chatbackend_bootstrap_key: SecretStr | None = Field(None, description="The first API key, instead of a random one.")
-    chatbackend_allowed_origins: list[str] = Field(
-        default_factory=list[str],
+    chatbackend_allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        default_factory=list,
         description="Browser origins for CORS and WebSockets, separated by commas; default: same origin and localhost.",
     )
     chatbackend_max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
@@ -138,6 +148,6 @@ def _line(error: ValidationError) -> str:
     """Word the first problem as: variable, value (never a secret), mend."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]).upper()
-    secret = name.endswith("_KEY")
+    secret = name.endswith("_KEY") or "@" in str(first["input"])  # what stands before an @ in an address is a password
     value = "" if secret else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ')}."
