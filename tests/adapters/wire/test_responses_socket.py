@@ -20,7 +20,7 @@ SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
 HELLO = {"type": "response.create", "model": "m", "input": "hi"}
 
 
-def frame(**fields: Any) -> str:
+def frame(**fields: object) -> str:
     return json.dumps(fields)
 
 
@@ -123,17 +123,24 @@ def test_only_our_own_commands_or_the_query_opt_in() -> None:
 
 
 def test_steering_is_given_back_as_it_came() -> None:
-    given_input = [{"role": "user", "content": "Faster, ✓"}]
-    event = said(frame(type="response.steer", previous_response_id="resp_1", input=given_input))
+    part = {"type": "input_text", "text": "Faster, ✓"}
+    message: dict[str, Any] = {"type": "message", "role": "user", "content": [part]}
+    event = said(frame(type="response.steer", previous_response_id="resp_1", input=[message]))
     assert event["type"] == "response.steer.failed"
     assert event["error"]["code"] == "steering_not_supported"
-    assert event["steer"] == {"previous_response_id": "resp_1", "input": given_input}
+    assert event["steer"] == {"previous_response_id": "resp_1", "input": [message]}
 
 
-def test_steering_that_is_malformed_or_too_large_to_return_is_an_error() -> None:
-    assert refusal(frame(type="response.steer", input="x"))[:2] == (400, "invalid_json")
-    large = frame(type="response.steer", previous_response_id="resp_1", input="x" * core.MAX_RETURNED_BYTES)
-    assert refusal(large) == (400, "steering_not_supported", "input", None)
+def test_a_steering_message_without_its_type_gets_it() -> None:
+    bare = {"role": "user", "content": "Faster"}
+    event = said(frame(type="response.steer", previous_response_id="resp_1", input=[bare]))
+    assert event["steer"]["input"] == [{"type": "message", **bare}]
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "x" * core.MAX_RETURNED, [{"role": "system", "content": "x"}]])
+def test_steering_that_cannot_be_given_back_is_an_error(wrong: object) -> None:
+    refused = refusal(frame(type="response.steer", previous_response_id="resp_1", input=wrong))
+    assert refused == (400, "steering_not_supported", "input", None)
 
 
 def test_a_create_is_read_like_a_post_and_carries_its_lane() -> None:
@@ -151,7 +158,8 @@ def test_a_background_create_is_refused() -> None:
 def test_an_idempotency_key_is_found_where_it_belongs() -> None:
     assert core.idempotency_key({}) is None
     assert core.idempotency_key({"chatbackend": {"idempotency_key": "k"}}) == "k"
-    for wrong in ({}, {"idempotency_key": 1}, "k", []):
+    wrongs: list[object] = [{}, {"idempotency_key": 1}, "k", []]
+    for wrong in wrongs:
         with pytest.raises(InvalidRequest):
             core.idempotency_key({"chatbackend": wrong})
 

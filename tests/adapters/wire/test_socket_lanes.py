@@ -1,7 +1,6 @@
 """Lanes: first in, first out within one, side by side across, never over a bound, whatever the interleaving."""
 
 from collections import defaultdict
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -170,8 +169,8 @@ def message(text: str) -> Item:
     return Message(f"msg_{text}", "user", [InputText(text)])
 
 
-def ask(text: str, **fields: Any) -> Ask:
-    return Ask("m", [message(text)], b"", {}, previous_response_id="resp_1", **fields)
+def ask(text: str, *, store: bool) -> Ask:
+    return Ask("m", [message(text)], b"", {}, previous_response_id="resp_1", store=store)
 
 
 def test_an_unstored_response_goes_on_with_the_context_beside_its_input() -> None:
@@ -181,7 +180,7 @@ def test_an_unstored_response_goes_on_with_the_context_beside_its_input() -> Non
 
 
 def test_a_stored_response_takes_the_context_into_its_own_input() -> None:
-    request = ask("b")
+    request = ask("b", store=True)
     continue_from(request, Kept("resp_1", [message("a")], 1))
     assert (request.local_context, request.items) == ([], [message("a"), message("b")])
 

@@ -7,7 +7,7 @@ responses_server_event.py. `chatbackend.*` commands and events are ours (docs/we
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,7 @@ Shape = TypeVar("Shape")
 FROM_THE_START = -1
 MAX_NUMBER = 2**53
 MAX_RESUMED = 64  # responses that one handshake may name
-MAX_RETURNED_BYTES = 256 * 1024  # larger steering input is refused without being sent back
+MAX_RETURNED = 64 * 1024  # characters; a larger steering command is refused without being sent back
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OURS = "chatbackend."
 _KNOWN = "response.create, response.steer, chatbackend.cancel, chatbackend.resume"
@@ -64,9 +64,20 @@ class _Frame(Struct):
     starting_after: Any = None
 
 
+class _SteerText(Struct, tag_field="type", tag="input_text"):
+    text: str
+
+
+class _SteerMessage(Struct, tag_field="type", tag="message"):
+    role: Literal["user"]
+    content: str | list[_SteerText]
+
+
 class _Steer(Struct):
+    """The steering input that can be given back as the API's own event demands it."""
+
     previous_response_id: str
-    input: msgspec.Raw
+    input: str | list[_SteerMessage]
 
 
 _FRAMES = msgspec.json.Decoder(_Frame)
@@ -235,8 +246,11 @@ def _refuse_type(given: object) -> NoReturn:
 
 def _steer_failed(text: str) -> bytes:
     """Return the event that gives steering input back: nothing was taken."""
-    steer: _Steer = _decoded(_STEERS, text)
-    if len(steer.input) > MAX_RETURNED_BYTES:
+    try:
+        steer = None if len(text) > MAX_RETURNED else _STEERS.decode(text)
+    except msgspec.ValidationError:
+        steer = None
+    if steer is None:
         raise InvalidRequest(_NOT_STEERED, param="input", code="steering_not_supported")
     event = {
         "type": "response.steer.failed",
