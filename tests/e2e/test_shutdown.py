@@ -1,0 +1,160 @@
+"""SIGTERM under running streams: who ends in time is whole, who does not ends interrupted, and the process goes."""
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import anyio.to_thread
+import openai
+import pytest
+
+from tests.support import sdk
+from tests.support.openai_types import checked_event
+from tests.support.server import Server
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.anyio
+
+GONE_S = 20.0
+TERMINAL = ("response.completed", "response.failed", "response.incomplete")
+
+
+@pytest.fixture
+async def server(upstream: Upstream, tmp_path: Path) -> AsyncGenerator[Server, None]:
+    with Server(tmp_path, {"LLAMA31_ENDPOINT": upstream.url, "CHATBACKEND_DRAIN_S": "2"}) as server:
+        yield server
+
+
+class Watcher:
+    """One client over SSE or a WebSocket; `begun` once its answer streams, `close_code` as a socket saw it."""
+
+    def __init__(self, server: Server, transport: str, model: str) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.begun = anyio.Event()
+        self.close_code: int | None = None
+        self.transport = transport
+        self._server = server
+        self._request = {"model": model, "input": "x"}
+
+    @property
+    def end(self) -> dict[str, Any]:
+        return self.events[-1]
+
+    async def watch(self) -> None:
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {self._server.key}"}) as session:
+            frames = self._sse(session) if self.transport == "sse" else self._socket(session)
+            async with aclosing(frames):
+                async for frame in frames:
+                    self.events.append(checked_event(frame))
+                    if self.end["type"] == "response.output_text.delta":
+                        self.begun.set()
+
+    async def _sse(self, session: aiohttp.ClientSession) -> AsyncGenerator[bytes, None]:
+        url = f"{self._server.base_url}/responses"
+        async with session.post(url, json={**self._request, "stream": True}) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    yield line.removeprefix(b"data: ")
+
+    async def _socket(self, session: aiohttp.ClientSession) -> AsyncGenerator[bytes, None]:
+        async with session.ws_connect(f"{self._server.ws_url}/v1/responses") as socket:
+            await socket.send_json({**self._request, "type": "response.create"})
+            async for message in socket:
+                yield message.data.encode()
+            self.close_code = socket.close_code
+
+
+async def test_sigterm_lets_short_answers_end_and_interrupts_long_ones(server: Server, upstream: Upstream) -> None:
+    short = [Watcher(server, transport, "llama31/scripted-n40-d15") for transport in ("sse", "ws")]
+    endless = [Watcher(server, transport, "llama31/scripted-endless-d15") for transport in ("sse", "ws") * 5]
+    async with anyio.create_task_group() as group:
+        for watcher in [*short, *endless]:
+            group.start_soon(watcher.watch)
+        for watcher in [*short, *endless]:
+            await watcher.begun.wait()
+        began = time.monotonic()
+        assert await anyio.to_thread.run_sync(server.stop) == 0
+        assert time.monotonic() - began < GONE_S
+    for watcher in short:
+        assert watcher.end["type"] == "response.completed"
+        assert text_of(watcher.end["response"]).count(":") == 40
+    for watcher in endless:
+        assert watcher.end["type"] == "response.incomplete"
+        details = {"reason": None, "chatbackend_reason": "interrupted"}
+        assert watcher.end["response"]["incomplete_details"] == details
+        streamed = [event["delta"] for event in watcher.events if event["type"] == "response.output_text.delta"]
+        assert "".join(streamed) == text_of(watcher.end["response"]) != ""
+    sockets = [watcher for watcher in [*short, *endless] if watcher.transport == "ws"]
+    assert {watcher.close_code for watcher in sockets} == {1012}  # going away, come back
+    assert all(call.outcome != "open" for call in upstream.calls)
+    await anyio.to_thread.run_sync(server.start)
+    async with sdk.async_client(server) as client:
+        for watcher in [*short, *endless]:
+            assert (await client.responses.retrieve(watcher.end["response"]["id"])).output_text == text_of(
+                watcher.end["response"]
+            )
+
+
+async def test_while_it_drains_the_server_takes_nothing_new(server: Server) -> None:
+    watcher = Watcher(server, "sse", "llama31/scripted-endless-d15")
+    async with anyio.create_task_group() as group, sdk.async_client(server) as client:
+        group.start_soon(watcher.watch)
+        await watcher.begun.wait()
+        group.start_soon(anyio.to_thread.run_sync, server.stop)
+        await until_not_ready(server)
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.responses.create(model="local", input="x")
+        assert refused.value.status_code == 503
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+        running = await client.responses.retrieve(watcher.events[0]["response"]["id"])
+        assert running.status == "in_progress"
+
+
+async def test_a_second_sigterm_does_not_wait_and_the_next_start_ends_the_rest(
+    server: Server, upstream: Upstream
+) -> None:
+    watcher = Watcher(server, "sse", "llama31/scripted-endless-d15")
+    server.stop()
+    server.start({"CHATBACKEND_DRAIN_S": "15"})
+    process = server.process
+    assert process is not None
+    async with anyio.create_task_group() as group:
+        group.start_soon(cut_short, watcher)
+        await watcher.begun.wait()
+        process.terminate()
+        await until_not_ready(server)
+        began = time.monotonic()
+        process.terminate()
+        assert await anyio.to_thread.run_sync(process.wait, 10) is not None
+        assert time.monotonic() - began < 10
+    server.stop()
+    await anyio.to_thread.run_sync(server.start)
+    async with sdk.async_client(server) as client:
+        kept = await client.responses.retrieve(watcher.events[0]["response"]["id"])
+    assert kept.status == "incomplete"
+    assert kept.output_text.startswith(upstream.calls[-1].salt)
+
+
+async def cut_short(watcher: Watcher) -> None:
+    with contextlib.suppress(aiohttp.ClientError):
+        await watcher.watch()
+
+
+async def until_not_ready(server: Server) -> None:
+    async with aiohttp.ClientSession() as session:
+        with anyio.fail_after(5):
+            while True:
+                async with session.get(f"{server.url}/readyz") as answer:
+                    if answer.status == 503:
+                        return
+                await anyio.sleep(0.01)
+
+
+def text_of(response: dict[str, Any]) -> str:
+    parts = [part for item in response["output"] if item["type"] == "message" for part in item["content"]]
+    return "".join(part["text"] for part in parts)
