@@ -1,8 +1,11 @@
 """What every `EventLog` promises its owner and its readers."""
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from chatbackend.domain.errors import Gone
 from chatbackend.infra.db import migrate
 from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.infra.log import sqlite as sqlite_log
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
@@ -20,6 +24,7 @@ from chatbackend.usecases.ports import EventLog, Extent, Fenced, LogEvent
 
 pytestmark = pytest.mark.anyio
 END = "response.completed"
+T = TypeVar("T")
 
 
 class Clock:
@@ -246,6 +251,46 @@ async def test_an_owner_that_is_cancelled_in_an_append_can_go_on_where_the_log_i
         expected = extent.next
     await put(log, expected, 1, ended=True)
     assert await numbers(log) == list(range(expected + 1))
+
+
+class Stalling:
+    """A database that stops behind each write's work, before its commit, until it is told to go on."""
+
+    def __init__(self, inner: Database) -> None:
+        self._inner = inner
+        self.working = anyio.Event()
+        self.go_on = threading.Event()
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+
+        async def stalled(tx: Transaction) -> T:
+            done = await work(tx)
+            loop.call_soon_threadsafe(self.working.set)
+            assert self.go_on.wait(20)
+            return done
+
+        return await self._inner.write(stalled)
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._inner.read(work)
+
+
+async def test_what_an_owner_wrote_while_it_was_cancelled_is_seen_by_its_readers(tmp_path: Path) -> None:
+    async with database(tmp_path) as opened:
+        stalling = Stalling(opened)
+        log = SqliteEventLog(stalling, Clock().now)
+        stalling.go_on.set()
+        await log.open("r", fence=1)
+        stalling.go_on.clear()
+        stalling.working = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(put, log, 0, 3)
+            await stalling.working.wait()
+            group.cancel_scope.cancel()
+            stalling.go_on.set()
+        assert await numbers(log) == [0, 1, 2]
+        assert await log.moved("r", after=1, timeout_s=0)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
