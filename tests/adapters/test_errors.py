@@ -8,7 +8,7 @@ from anthropic.types.shared.error_type import ErrorType
 
 from chatbackend.adapters.errors import TABLE, Mapped, body, code_of, envelope, headers, mapped
 from chatbackend.domain import errors
-from chatbackend.domain.errors import ChatError, InvalidRequest, NotFound, RateLimited, Unavailable
+from chatbackend.domain.errors import ChatError, InvalidRequest, NotAllowed, NotFound, RateLimited, Unavailable
 
 
 def everything_below(kind: type[ChatError]) -> Iterator[type[ChatError]]:
@@ -57,3 +57,9 @@ def test_who_shall_wait_is_told_in_whole_seconds(seconds: float, header: str) ->
 def test_who_shall_not_wait_gets_no_such_header() -> None:
     assert headers(RateLimited("x")) == {}
     assert headers(InvalidRequest("x")) == {}
+
+
+def test_who_uses_a_wrong_method_is_told_the_right_ones() -> None:
+    error = NotAllowed("PUT is not allowed.", allowed=("DELETE", "GET"))
+    assert mapped(error).status == 405
+    assert headers(error) == {"allow": "DELETE, GET"}

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncGenerator[WebApp, None]:
-    async with bootstrap.build(load({"CHATBACKEND_DATA_DIR": str(tmp_path)})) as app:
+    settings = {"CHATBACKEND_DATA_DIR": str(tmp_path), "CHATBACKEND_BOOTSTRAP_KEY": "sk-reference"}
+    async with bootstrap.build(load(settings)) as app:
         yield app.web
 
 
@@ -59,3 +60,15 @@ async def test_the_reference_is_for_everybody_and_comes_with_a_strict_policy(web
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert "<code>/v1/responses</code>" in page.text
     assert "WS /v1/responses" in (await got(web, "/llms.txt")).text
+
+
+async def test_a_wrong_method_is_refused_with_those_that_are_allowed(web: WebApp) -> None:
+    transport = httpx2.ASGITransport(app=web)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        refused = await client.put("/docs")
+    assert refused.status_code == 401  # nobody is told what there is before it is known who asks
+    headers = {"authorization": "Bearer sk-reference"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        refused = await client.put("/v1/responses")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert refused.json()["error"]["code"] == "method_not_allowed"

@@ -30,6 +30,7 @@ TABLE: dict[type[ChatError], Mapped] = {
     errors.Unauthenticated: Mapped(401, "authentication_error", "invalid_api_key", "authentication_error", 4401),
     errors.Forbidden: Mapped(403, "permission_error", "forbidden", "permission_error"),
     errors.NotFound: Mapped(404, _INVALID, "not_found", "not_found_error"),
+    errors.NotAllowed: Mapped(405, _INVALID, "method_not_allowed", _INVALID),
     errors.Conflict: Mapped(409, _INVALID, "conflict", _INVALID),
     errors.Gone: Mapped(410, _INVALID, "gone", _INVALID),
     errors.RateLimited: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", 1013),
@@ -65,6 +66,8 @@ def envelope(error: ChatError) -> dict[str, Any]:
 
 
 def headers(error: ChatError) -> dict[str, str]:
-    """Return the headers that go with an error (`retry-after` in whole seconds, at least 1)."""
+    """Return the headers that go with an error: `retry-after` in whole seconds, at least 1, or `allow`."""
+    if isinstance(error, errors.NotAllowed):
+        return {"allow": ", ".join(error.allowed)}
     wait = getattr(error, "retry_after_s", None)
     return {} if wait is None else {"retry-after": str(max(1, math.ceil(wait)))}

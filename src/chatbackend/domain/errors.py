@@ -42,6 +42,14 @@ class NotFound(ChatError):
     """No such object for this caller (foreign ones look the same)."""
 
 
+class NotAllowed(ChatError):
+    """The object is there, but knows no such operation; `allowed` names those that it knows."""
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
 class Conflict(ChatError):
     """The object's state does not allow this now."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from chatbackend.adapters import errors as wire_errors
-from chatbackend.domain.errors import ChatError, Forbidden, Internal, InvalidRequest, NotFound
+from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound
 from chatbackend.domain.identity import Principal
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.auth import Resolver
@@ -126,9 +126,7 @@ class WebApp:
 def _no_route(method: str, path: str, allowed: frozenset[str]) -> ChatError:
     known = sorted(allowed - {"WEBSOCKET"})
     if known:
-        return InvalidRequest(
-            f"{method} is not allowed on {path}; it takes {', '.join(known)}.", code="method_not_allowed"
-        )
+        return NotAllowed(f"{method} is not allowed on {path}; it takes {', '.join(known)}.", allowed=tuple(known))
     return NotFound(f"Unknown path: {method} {path}.", code="unknown_url")
 
 
