@@ -96,6 +96,7 @@ from chatbackend.usecases.upload_file import UploadFile as UploadFile
 from chatbackend.usecases.upload_file import UploadLimits as UploadLimits
 
 ACCOUNT = "default"
+STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
 
 
 @dataclass(slots=True)
@@ -116,8 +117,9 @@ class App:
                 await entry.done.wait()
         for entry in self.live.all_running():
             entry.stop(interrupted())
-        for entry in self.live.all_running():
-            await entry.done.wait()
+        with anyio.move_on_after(STOP_S):
+            for entry in self.live.all_running():
+                await entry.done.wait()
 
 
 @dataclass(frozen=True, slots=True)

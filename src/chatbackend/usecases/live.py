@@ -35,20 +35,20 @@ class Live:
         self._monotonic = monotonic
         self._max_running = max_running
         self._keep_s = keep_s
-        self._closed = False
+        self.closed = False
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
 
     def check_room(self) -> None:
         """Refuse work before anything is acknowledged. Raises: Unavailable."""
-        if self._closed:
+        if self.closed:
             raise Unavailable("The server is stopping.", code="stopping")
         if len(self._entries) >= self._max_running:
             raise Unavailable("Too many responses are running; try again shortly.", code="overloaded")
 
     def close(self) -> None:
         """Let nothing new in."""
-        self._closed = True
+        self.closed = True
 
     def add(self, response: Response, ask: Ask) -> Entry:
         """Register a response that is about to run."""

@@ -10,20 +10,25 @@ implies. Where the log may have lost its tail (loss of power) nothing is run aga
 than the log holds, so the terminal event takes a number that was never used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
+
+import anyio
 
 from chatbackend.domain.context import characters
+from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.responses import end, interrupted
 from chatbackend.domain.usage import estimate
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import LogEvent, Orphan, ReadAsk, Spawn, UnendedLog
+from chatbackend.usecases.ports import Fenced, LogEvent, Orphan, ReadAsk, Spawn, UnendedLog
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.turns import Turns
 
 _BEFORE_OUTPUT = frozenset(("response.created", "response.queued", "response.in_progress"))
 PAGE = 1_000
+RETRY_S = 1.0
 
 
 class RecoverResponses:
@@ -63,9 +68,20 @@ class RecoverResponses:
 
     async def _work_off(self, orphans: list[Orphan], unended: list[str]) -> None:
         for orphan in orphans:
-            await self._take_over(orphan)
+            await self._patiently(partial(self._take_over, orphan))
         for response_id in unended:
-            await self._complete(response_id)
+            await self._patiently(partial(self._complete, response_id))
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step until the store lets it happen: the others must not go without an end for one of them."""
+        while True:
+            try:
+                return await step()
+            except Fenced:
+                return  # somebody else has it
+            except Unavailable as error:
+                self._ports.report("recovery waits for the store", error)
+                await anyio.sleep(RETRY_S)
 
     async def _take_over(self, orphan: Orphan) -> None:
         response = orphan.response
@@ -78,10 +94,8 @@ class RecoverResponses:
             attempt = orphan.attempts + 1
             self._spawn(lambda: self._run(entry, behind=behind, attempt=attempt), name=response.id)
             return
-        try:
-            await self._interrupt(orphan, events)
-        finally:
-            self._turns.leave(response.conversation_id, response.turn)
+        await self._interrupt(orphan, events)
+        self._turns.leave(response.conversation_id, response.turn)
 
     async def _interrupt(self, orphan: Orphan, events: Sequence[LogEvent]) -> None:
         """End a response with the partial output that its log holds; the open ledger row becomes an estimate."""

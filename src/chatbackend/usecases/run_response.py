@@ -6,6 +6,7 @@ task belongs to the process; whoever watches is only a cursor on the log.
 
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import anyio
 
@@ -42,7 +43,7 @@ _OUTCOMES: dict[FinishReason, Outcome] = {
     "length": Outcome("incomplete", incomplete_reason="max_output_tokens"),
     "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
 }
-FINISH_RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0)  # waits between attempts to save an end that the store refused
+FINISH_RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0)  # waits between attempts to save an end; the last one again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class RunResponse:
         return entry.outcome or outcome
 
     async def _end(self, run: "_Run", outcome: Outcome) -> None:
-        """Save the end, patiently: what is not saved now is ended by the next start."""
-        for wait_s in (*FINISH_RETRY_S, None):
+        """Save the end, however long the store refuses it; a stopping server leaves it to the next start."""
+        for wait_s in chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1])):
             if run.fenced:
                 return
             try:
@@ -124,8 +125,9 @@ class RunResponse:
                 run.fenced = True
             except Unavailable as error:
                 self._ports.report("the end of a response could not be saved yet", error)
-                if wait_s is not None:
-                    await anyio.sleep(wait_s)
+                if self._live.closed:
+                    return
+                await anyio.sleep(wait_s)
 
 
 class _Run:
