@@ -1,7 +1,7 @@
 """The work of a Responses socket's lanes: make a response or take up a known one, and send its events."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,12 +95,14 @@ class LaneWork:
 
     async def _leave(self, lane: Lane, created: Created, parent: Kept | None) -> None:
         """Keep what the lane's next request may go on from, before the client can know that it may."""
+        self._lanes.forget(lane)
         entry = None if created.store else self._ports.live.unstored(self._principal, created.response_id)
         if entry is None:
-            return self._lanes.forget(lane)
-        context = await self._context(entry)
-        added = [*entry.ask.items, *entry.response.output]
-        return self._lanes.keep(lane, left_behind(created.response_id, context=context, added=added, parent=parent))
+            return
+        with suppress(ChatError):  # without its context it cannot be gone on from, but it ended well
+            context = await self._context(entry)
+            added = [*entry.ask.items, *entry.response.output]
+            self._lanes.keep(lane, left_behind(created.response_id, context=context, added=added, parent=parent))
 
     async def _context(self, entry: Entry) -> list[Item]:
         if entry.ask.local_context is not None:

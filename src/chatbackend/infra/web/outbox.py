@@ -8,64 +8,70 @@ from chatbackend.adapters.wire.responses_socket import with_lane
 from chatbackend.adapters.wire.socket_lanes import Lane
 from chatbackend.infra.web.http import Send
 
-MAX_BYTES = 2**20
+MAX_EVENT_BYTES = 7 * 2**17
+MAX_ANSWER_BYTES = 2**17  # with the events: 1 MiB
 STALL_S = 2.0  # below TCP_USER_TIMEOUT, or the kernel would cut before we can say why
 
 
 class SlowConsumer(Exception):
-    """The outbox is full and the peer has taken nothing for a while, or there is no room for what cannot wait."""
+    """There is no room, and the peer has taken nothing for a while; or it takes no answers and goes on asking."""
 
 
 class Outbox:
-    """Events on their way out, in order, sent by one task (`run`).
+    """A socket's events and answers on their way out, in order, sent by one task (`run`).
 
-    Holds `max_bytes`, or one larger event alone. Events are held as the log holds them: many outboxes share one copy.
+    Responses' events wait for room; a client that takes them slower than they come fills the box and stays, one that
+    takes nothing is too slow. Answers to commands never wait and have a bound of their own. An event that is larger
+    than the bound goes alone. Events are held as the log holds them: many boxes share one copy.
     """
 
-    def __init__(self, send: Send, *, max_bytes: int = MAX_BYTES, stall_s: float = STALL_S) -> None:
+    def __init__(self, send: Send, *, max_event_bytes: int = MAX_EVENT_BYTES, stall_s: float = STALL_S) -> None:
         self._send = send
-        self._max_bytes = max_bytes
+        self._max_event_bytes = max_event_bytes
         self._stall_s = stall_s
-        self._waiting: deque[tuple[bytes, Lane]] = deque()
-        self._bytes = 0
+        self._waiting: deque[tuple[bytes, Lane, bool]] = deque()  # the flag: an answer
+        self._event_bytes = 0
+        self._answer_bytes = 0
         self._filled = anyio.Event()
         self._taken: anyio.Event | None = None  # set when an event has left; made by who waits for room
 
-    def post(self, event: bytes) -> None:
-        """Add a rendered event at once. Raises: SlowConsumer."""
-        if not self._has_room(event):
+    def answer(self, event: bytes) -> None:
+        """Add the answer to a command at once. Raises: SlowConsumer."""
+        if self._answer_bytes + len(event) > MAX_ANSWER_BYTES:
             raise SlowConsumer
-        self._add(event, None)
+        self._waiting.append((event, None, True))
+        self._answer_bytes += len(event)
+        self._filled.set()
 
     async def put(self, event: bytes, lane: Lane) -> None:
-        """Add an event, waiting for room. Raises: SlowConsumer when nothing leaves for `stall_s`."""
-        while not self._has_room(event):
+        """Add a response's event, waiting for room. Raises: SlowConsumer when nothing leaves for `stall_s`."""
+        while self._event_bytes and self._event_bytes + len(event) > self._max_event_bytes:
             await self._some_taken()
-        self._add(event, lane)
+        self._waiting.append((event, lane, False))
+        self._event_bytes += len(event)
+        self._filled.set()
 
     async def run(self) -> None:
         """Send until cancelled, or until the peer is gone."""
         while True:
             self._filled = anyio.Event()
             while self._waiting:
-                event, lane = self._waiting.popleft()
+                event, lane, answer = self._waiting.popleft()
                 try:
                     await self._send({"type": "websocket.send", "text": with_lane(event, lane).decode()})
                 except (OSError, RuntimeError):  # as ASGI servers say that the socket is closed
                     return
-                self._bytes -= len(event)
-                if self._taken is not None:
-                    self._taken.set()
-                    self._taken = None
+                self._count_out(event, answer=answer)
             await self._filled.wait()
 
-    def _has_room(self, event: bytes) -> bool:
-        return not self._bytes or self._bytes + len(event) <= self._max_bytes
-
-    def _add(self, event: bytes, lane: Lane) -> None:
-        self._waiting.append((event, lane))
-        self._bytes += len(event)
-        self._filled.set()
+    def _count_out(self, event: bytes, *, answer: bool) -> None:
+        if answer:
+            self._answer_bytes -= len(event)
+        else:
+            self._event_bytes -= len(event)
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
 
     async def _some_taken(self) -> None:
         taken = self._taken = self._taken or anyio.Event()

@@ -158,7 +158,7 @@ class _Connection:
 
     def _say(self, event: bytes) -> None:
         try:
-            self._outbox.post(event)
+            self._outbox.answer(event)
         except SlowConsumer:
             self._close(1013, "slow_consumer")
 
