@@ -5,7 +5,7 @@ import anyio
 from chatbackend.domain.errors import NotFound, Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import CANCELLED, Response
-from chatbackend.usecases.live import Live
+from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import Truth
 
 SAVE_DEADLINE_S = 10.0
@@ -14,6 +14,22 @@ SAVE_DEADLINE_S = 10.0
 def response_not_found(response_id: str) -> NotFound:
     """Return the error for a response that this caller does not have."""
     return NotFound(f"Response with id '{response_id}' not found.", param="response_id", code="response_not_found")
+
+
+async def ended_response(truth: Truth, principal: Principal, entry: Entry) -> Response:
+    """Return the response that this process has worked on: what it says is told only once it is committed.
+
+    Raises: NotFound when it was deleted meanwhile, Unavailable while its end is not saved.
+    """
+    if entry.saved:
+        return entry.response
+    if entry.response.store:
+        found = await truth.get(principal, entry.response.id)
+        if found is None:
+            raise response_not_found(entry.response.id)
+        if found.ended:
+            return found
+    raise Unavailable("The response has ended, but its end is not saved yet; it will be when the store takes it.")
 
 
 class CancelResponse:
@@ -27,17 +43,13 @@ class CancelResponse:
         """Return the response once it is terminal. Raises: NotFound, Unavailable when the end was not saved in time."""
         entry = self._live.unstored(principal, response_id)
         if entry is None:
-            if await self._truth.get(principal, response_id) is None:
+            found = await self._truth.get(principal, response_id)
+            if found is None:
                 raise response_not_found(response_id)
             entry = self._live.running(response_id)
-        if entry is not None:
-            entry.stop(CANCELLED)
-            with anyio.move_on_after(SAVE_DEADLINE_S) as scope:
-                await entry.done.wait()
-            if scope.cancelled_caught:
-                raise Unavailable("The response was stopped, but its end is not saved yet.")
-            return entry.response
-        found = await self._truth.get(principal, response_id)
-        if found is None:
-            raise response_not_found(response_id)
-        return found
+            if entry is None:
+                return found
+        entry.stop(CANCELLED)
+        with anyio.move_on_after(SAVE_DEADLINE_S):
+            await entry.done.wait()
+        return await ended_response(self._truth, principal, entry)

@@ -79,22 +79,25 @@ class Journal:
     async def flush(self) -> None:
         """Bring everything that waits into the log. Raises: Fenced, Gone, Unavailable (nothing is dropped then)."""
         async with self._flushing:
-            batch = self._waiting
+            batch, self._waiting = self._waiting, []
             self._wanted = anyio.Event()
             if not batch:
                 return
-            await self._reserve_up_to(batch[-1].number)
-            self._waiting = []
             try:
+                await self._reserve_up_to(batch[-1].number)
                 await self._append(batch, ended=False)
             except BaseException:
                 self._waiting = batch + self._waiting
                 raise
 
     async def end(self, kind: str, *, number: int | None = None) -> None:
-        """Append the terminal event, as number `number` where the log lost its tail."""
+        """Append the terminal event, as number `number` where the log lost its tail.
+
+        Raises: Fenced, Gone, Unavailable (it may be tried again).
+        """
         await self.flush()
         at = self._next if number is None else max(number, self._next)
+        await self._reserve_up_to(at)
         await self._append([self._renderer.lifecycle(kind, self._response, at)], ended=True)
 
     async def _append(self, batch: list[LogEvent], *, ended: bool) -> None:

@@ -12,11 +12,15 @@ from chatbackend.domain.responses import Ask, Outcome, Response
 
 @dataclass(slots=True)
 class Entry:
-    """One running response. `stop` asks it to end with an outcome; `done` is set once it is terminal."""
+    """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
+
+    `saved` says that its end is committed: before that nothing may be told of it.
+    """
 
     response: Response
     ask: Ask
     outcome: Outcome | None = None
+    saved: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float | None = None

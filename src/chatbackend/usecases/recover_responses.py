@@ -17,7 +17,7 @@ from functools import partial
 import anyio
 
 from chatbackend.domain.context import characters
-from chatbackend.domain.errors import Unavailable
+from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.responses import end, interrupted
 from chatbackend.domain.usage import estimate
 from chatbackend.usecases.journal import Journal
@@ -68,36 +68,42 @@ class RecoverResponses:
 
     async def _work_off(self, orphans: list[Orphan], unended: list[str]) -> None:
         for orphan in orphans:
-            await self._patiently(partial(self._take_over, orphan))
+            if not await self._patiently(partial(self._take_over, orphan)):
+                self._turns.leave(orphan.response.conversation_id, orphan.response.turn)
         for response_id in unended:
             await self._patiently(partial(self._complete, response_id))
 
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Take a step until the store lets it happen: the others must not go without an end for one of them."""
         while True:
             try:
                 return await step()
-            except Fenced:
-                return  # somebody else has it
+            except (Fenced, Gone):  # somebody else has it, or it was deleted
+                return False
             except Unavailable as error:
                 self._ports.report("recovery waits for the store", error)
                 await anyio.sleep(RETRY_S)
+            except Exception as error:  # the edge of recovery: one that cannot be helped must not harm the others
+                self._ports.report("recovery failed for a response", error)
+                return False
 
-    async def _take_over(self, orphan: Orphan) -> None:
+    async def _take_over(self, orphan: Orphan) -> bool:
+        """Run or end an orphan; return whether a task runs it that leaves its turn when it ends."""
         response = orphan.response
         events = await self._events(response.id)
         silent = all(event.type in _BEFORE_OUTPUT for event in events)
-        if not self._lost_tail and silent and orphan.attempts <= 1:
-            ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
-            entry = self._live.add(response, ask)
-            behind = response.status == "queued" and response.turn > 1
-            attempt = orphan.attempts + 1
-            self._spawn(lambda: self._run(entry, behind=behind, attempt=attempt), name=response.id)
-            return
-        await self._interrupt(orphan, events)
-        self._turns.leave(response.conversation_id, response.turn)
+        if self._lost_tail or not silent or orphan.attempts > 1:
+            return await self._interrupt(orphan, events)
+        if await self._ports.truth.look(response.id) is None:
+            return False  # deleted since
+        ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
+        entry = self._live.add(response, ask)
+        behind = response.status == "queued" and response.turn > 1
+        attempt = orphan.attempts + 1
+        self._spawn(lambda: self._run(entry, behind=behind, attempt=attempt), name=response.id)
+        return True
 
-    async def _interrupt(self, orphan: Orphan, events: Sequence[LogEvent]) -> None:
+    async def _interrupt(self, orphan: Orphan, events: Sequence[LogEvent]) -> bool:
         """End a response with the partial output that its log holds; the open ledger row becomes an estimate."""
         response = orphan.response
         response.output = self._ports.renderer.restore(events)
@@ -108,14 +114,16 @@ class RecoverResponses:
         journal = await self._journal(orphan)
         await self._ports.truth.finish(response, None, response.usage)
         await self._end(journal, orphan)
+        return False
 
-    async def _complete(self, response_id: str) -> None:
+    async def _complete(self, response_id: str) -> bool:
         """Append the terminal event of a response whose end is committed; forget the log of a deleted one."""
         found = await self._ports.truth.look(response_id)
         if found is None:
             await self._ports.stored_log.delete(response_id)
         elif found.response.ended:
             await self._end(await self._journal(found), found)
+        return True
 
     async def _end(self, journal: Journal, orphan: Orphan) -> None:
         number = orphan.numbers_reserved if self._lost_tail else None

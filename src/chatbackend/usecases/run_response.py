@@ -4,7 +4,7 @@ Order of truth: items, usage and status are committed first, then the terminal e
 task belongs to the process; whoever watches is only a cursor on the log.
 """
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -86,10 +86,12 @@ class RunResponse:
         try:
             outcome = await self._outcome(run, behind=behind)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._end(run, outcome)
-            self._turns.leave(entry.response.conversation_id, entry.response.turn)
-            self._live.ended(entry)
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._end(run, outcome)
+            finally:  # whatever happens, who waits for it goes on
+                self._turns.leave(entry.response.conversation_id, entry.response.turn)
+                self._live.ended(entry)
 
     async def _outcome(self, run: "_Run", *, behind: bool) -> Outcome:
         """Generate, with the journal written behind it; every failure becomes an outcome."""
@@ -142,7 +144,7 @@ class _Run:
         self._answer = Answer(ports.new_id)
         self._call: Call | None = None
         self._input_characters = 0
-        self._opened = self._closed = self._committed = False
+        self._opened = self._closed = False
         self._journal = Journal(
             ports.log(store=entry.response.store),
             ports.renderer,
@@ -209,14 +211,13 @@ class _Run:
             self._response.usage = self._usage()
             end(self._response, outcome, at=int(self._ports.clock.now()))
             self._closed = True
-        try:
+        with suppress(Gone):
             await self._journal.flush()
-        except Gone:
-            self._opened = False  # deleted while it ran: only the ledger is left to settle
-        if not self._committed:
-            self._committed = await self._ports.truth.finish(self._response, self._call, self._response.usage)
-        if self._committed and self._opened:
-            await self._journal.end(self._response.terminal_event)
+        if not self.entry.saved:
+            self.entry.saved = await self._ports.truth.finish(self._response, self._call, self._response.usage)
+        if self.entry.saved:
+            with suppress(Gone):  # deleted meanwhile
+                await self._journal.end(self._response.terminal_event)
 
     async def _context(self) -> list[Item]:
         response = self._response

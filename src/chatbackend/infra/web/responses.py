@@ -8,14 +8,14 @@ import msgspec
 
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.adapters.api.listing import page
-from chatbackend.domain.errors import InvalidRequest, Unavailable
+from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import Response
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.web.http import Request, decode_object, encode, whole_number
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import send_events
-from chatbackend.usecases.cancel_response import CancelResponse, response_not_found
+from chatbackend.usecases.cancel_response import CancelResponse, ended_response, response_not_found
 from chatbackend.usecases.create_response import Created, CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.follow_response import FROM_THE_START, Batches, FollowResponse
@@ -116,11 +116,10 @@ class ResponseRoutes:
         entry = self._live.running(created.response_id) or self._live.unstored(principal, created.response_id)
         if entry is None:
             return await self._get(principal, created.response_id)
-        if wait:
-            await entry.done.wait()
-            if not entry.response.ended:
-                raise Unavailable("The response could not be saved; it will be ended when the server starts again.")
-        return entry.response
+        if not wait:
+            return entry.response
+        await entry.done.wait()
+        return await ended_response(self._stored, principal, entry)
 
     async def _get(self, principal: Principal, response_id: str) -> Response:
         found = await self._stored.get(principal, response_id)

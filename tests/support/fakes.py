@@ -1,0 +1,421 @@
+"""The ports of the response use cases, by hand; and a stage on which the use cases play with them.
+
+What happens is written down in one list (`happened`), so that a test can see the order of truth and log.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from chatbackend.adapters.api import responses as shapes
+from chatbackend.adapters.api.response_events import ResponseEvents
+from chatbackend.domain.errors import NotFound, Unprocessable
+from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.items import Item
+from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.passages import Passage
+from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, FileSearch, Response
+from chatbackend.domain.usage import Usage
+from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.usecases.cancel_response import CancelResponse
+from chatbackend.usecases.create_response import CreateResponse
+from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import Begun, Call, Deployment, Extent, LogEvent, Once, Orphan, Renderer
+from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.turns import Turns
+from tests.support.file_fakes import Numbered
+from tests.support.openai_types import checked_event
+
+ME = Principal("t", "app", "app", "key_1")
+OTHER = Principal("t", "app", "app/eve", "key_1")
+
+
+class FakeClock:
+    """`Clock`, and monotonic seconds; moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.time
+
+
+@dataclass
+class Trouble:
+    """Errors that methods of a fake raise, one a call, by the method's name."""
+
+    waiting: dict[str, list[Exception]] = field(default_factory=dict[str, list[Exception]])
+
+    def plan(self, method: str, *errors: Exception) -> None:
+        """Let the next calls of a method fail."""
+        self.waiting.setdefault(method, []).extend(errors)
+
+    def strike(self, method: str) -> None:
+        """Raise what is planned for this call."""
+        if planned := self.waiting.get(method):
+            raise planned.pop(0)
+
+
+@dataclass
+class Row:
+    """A stored response."""
+
+    response: Response
+    ask: Ask
+    numbers_reserved: int = NUMBERS_PER_BLOCK
+
+
+class FakeTruth:
+    """`Truth` in memory."""
+
+    def __init__(self, happened: list[str], trouble: Trouble) -> None:
+        self.rows: dict[str, Row] = {}
+        self.ledger: dict[str, tuple[str, str, Usage | None]] = {}  # call -> response, state, usage
+        self.once: dict[tuple[str, str | None], tuple[str, str]] = {}  # path, key -> body hash, response
+        self.conversations: dict[str, int] = {}
+        self.abandoned = 0
+        self._happened = happened
+        self._trouble = trouble
+
+    def _do(self, method: str, about: str) -> None:
+        self._trouble.strike(method)
+        self._happened.append(f"{method} {about}")
+
+    async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
+        self._do("begin", response.id)
+        if once is not None and (known := self.once.get((once.path, once.key))) is not None:
+            if known[0] != once.body_hash:
+                raise Unprocessable("another body")
+            return Begun(known[1], fresh=False)
+        behind = self._take_turn(response)
+        if once is not None:
+            self.once[once.path, once.key] = once.body_hash, response.id
+        if response.store:
+            self.rows[response.id] = Row(deepcopy(response), ask)
+        await anyio.lowlevel.checkpoint()
+        return Begun(response.id, fresh=True, behind=behind)
+
+    def _take_turn(self, response: Response) -> bool:
+        name = response.conversation_id
+        if name is None:
+            return False
+        behind = any(row.response.conversation_id == name and not row.response.ended for row in self.rows.values())
+        response.turn = self.conversations[name] = self.conversations.get(name, 0) + 1
+        return behind
+
+    async def start(self, response: Response, call: Call) -> None:
+        self._do("start", f"{response.id} {call.attempt}")
+        for known, (owner, state, usage) in self.ledger.items():
+            if owner == response.id and state == "started":
+                self.ledger[known] = owner, "estimated", usage
+        self.ledger[call.id] = response.id, "started", None
+        if response.id in self.rows:
+            self.rows[response.id].response.status = "in_progress"
+
+    async def reserve(self, response_id: str, *, numbers: int) -> None:
+        self._do("reserve", f"{response_id} {numbers}")
+        self.rows[response_id].numbers_reserved = numbers
+
+    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+        self._do("finish", f"{response.id} {response.status}")
+        for known, (owner, state, _) in self.ledger.items():
+            if owner == response.id and state == "started" and (call is None or call.id == known):
+                self.ledger[known] = owner, "settled" if call else "estimated", usage
+        if not response.store:
+            return True
+        row = self.rows.get(response.id)
+        if row is None or row.response.ended:
+            return False
+        row.response = deepcopy(response)
+        return True
+
+    async def context(self, response: Response) -> list[Item]:
+        self._do("context", response.id)
+        row = self.rows.get(response.previous_response_id or "")
+        if row is not None:
+            return [*row.ask.items, *row.response.output]
+        turns = [
+            row
+            for row in self.rows.values()
+            if row.response.conversation_id == response.conversation_id and row.response.turn < response.turn
+        ]
+        return [item for row in turns for item in [*row.ask.items, *row.response.output]]
+
+    async def inputs(self, response_id: str) -> list[Item]:
+        return list(self.rows[response_id].ask.items)
+
+    async def get(self, principal: Principal, response_id: str) -> Response | None:
+        self._trouble.strike("get")
+        row = self.rows.get(response_id)
+        return deepcopy(row.response) if row is not None and row.response.principal == principal else None
+
+    async def look(self, response_id: str) -> Orphan | None:
+        row = self.rows.get(response_id)
+        return None if row is None else self._orphan(row)
+
+    async def delete(self, principal: Principal, response_id: str) -> bool:
+        self._do("delete", response_id)
+        return await self.get(principal, response_id) is not None and self.rows.pop(response_id, None) is not None
+
+    async def orphans(self) -> list[Orphan]:
+        return [self._orphan(row) for row in self.rows.values() if not row.response.ended]
+
+    async def settle_abandoned(self) -> int:
+        self._do("settle_abandoned", "")
+        return 0
+
+    def _orphan(self, row: Row) -> Orphan:
+        attempts = sum(owner == row.response.id for owner, _, _ in self.ledger.values())
+        return Orphan(deepcopy(row.response), row.ask.body, attempts, row.numbers_reserved)
+
+    def states(self) -> list[str]:
+        """Return the states of all ledger rows."""
+        return [state for _, state, _ in self.ledger.values()]
+
+
+class RecordingLog(MemoryEventLog):
+    """A memory log that writes down what is appended, and fails when told to."""
+
+    def __init__(self, happened: list[str], trouble: Trouble, clock: FakeClock) -> None:
+        super().__init__(clock.now)
+        self._happened = happened
+        self._trouble = trouble
+        self.open_streams: list[str] = []
+
+    async def open(self, response_id: str, *, fence: int) -> int:
+        self._trouble.strike("open")
+        self.open_streams.append(response_id)
+        return await super().open(response_id, fence=fence)
+
+    async def append(
+        self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
+    ) -> None:
+        self._trouble.strike("end" if ended else "append")
+        await super().append(response_id, fence=fence, expected=expected, events=events, ended=ended)
+        self._happened += [f"log {event.number} {event.type}" for event in events]
+
+    async def unended(self) -> list[str]:
+        """See `UnendedLog.unended`."""
+        extents = {name: await self.extent(name) for name in self.open_streams}
+        return [name for name, extent in extents.items() if extent is not None and not extent.ended]
+
+
+Step = ModelEvent | Exception | anyio.Event | Callable[[], Awaitable[None]]
+
+
+class FakeModel:
+    """`Model` that says a script for each call, the last one again and again: events, errors, waits, actions."""
+
+    def __init__(self, scripts: Sequence[Sequence[Step]], profile: ModelProfile) -> None:
+        self.profile = profile
+        self.requests: list[ModelRequest] = []
+        self.hung_up = 0
+        self._scripts = scripts
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        self.requests.append(request)
+        try:
+            for step in self._scripts[min(len(self.requests), len(self._scripts)) - 1]:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, anyio.Event):
+                    await step.wait()
+                elif callable(step):
+                    await step()
+                else:
+                    await anyio.lowlevel.checkpoint()
+                    yield step
+        finally:
+            self.hung_up += 1
+
+
+class FakeModels:
+    """`Models` with one, named `m`."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self._deployment = Deployment("provider/m", "provider", "upstream-m", model)
+
+    def find(self, name: str) -> Deployment:
+        if name not in {"m", "provider/m"}:
+            raise NotFound(f"The model '{name}' does not exist. Known models: provider/m.", param="model")
+        return self._deployment
+
+    def all(self) -> Sequence[Deployment]:
+        return [self._deployment]
+
+
+class FakeSearch:
+    """`SearchPassages` that finds what it was given."""
+
+    def __init__(self, passages: list[Passage]) -> None:
+        self.passages = passages
+        self.asked: list[tuple[Principal, str, FileSearch]] = []
+        self.error: Exception | None = None
+
+    async def __call__(self, principal: Principal, query: str, search: FileSearch) -> list[Passage]:
+        self.asked.append((principal, query, search))
+        if self.error is not None:
+            raise self.error
+        return self.passages
+
+
+class FakeAttachments:
+    """`Attachments`: one file, `file-1`."""
+
+    async def text(self, principal: Principal, file_id: str) -> tuple[str, str]:
+        self._check(file_id)
+        return "a.txt", "words"
+
+    async def data_url(self, principal: Principal, file_id: str) -> tuple[str, str]:
+        self._check(file_id)
+        return "a.png", "data:image/png;base64,AA=="
+
+    def _check(self, file_id: str) -> None:
+        if file_id != "file-1":
+            raise NotFound(f"No file with id '{file_id}'.")
+
+
+class Stage:
+    """Everything that responses need; `happened` is what truth and log were told, in order."""
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        scripts: Sequence[Sequence[Step]],
+        *,
+        passages: Sequence[Passage],
+        profile: ModelProfile,
+        deadline_s: float,
+        max_running: int,
+        renderer: Renderer,
+    ) -> None:
+        self.group = group
+        self.clock = FakeClock()
+        self.happened: list[str] = []
+        self.trouble = Trouble()
+        self.reports: list[tuple[str, BaseException]] = []
+        self.truth = FakeTruth(self.happened, self.trouble)
+        self.log = RecordingLog(self.happened, self.trouble, self.clock)
+        self.unstored_log = RecordingLog(self.happened, self.trouble, self.clock)
+        self.model = FakeModel(scripts, profile)
+        self.search = FakeSearch(list(passages))
+        self.new_id = Numbered()
+        self.ports = Ports(
+            self.truth,
+            self.log,
+            self.unstored_log,
+            models=FakeModels(self.model),
+            search=self.search,
+            prepare=PrepareRequest(FakeAttachments()),
+            renderer=renderer,
+            clock=self.clock,
+            new_id=self.new_id,
+            report=lambda message, error: self.reports.append((message, error)),
+            fence=1,
+            deadline_s=deadline_s,
+        )
+        self.live, self.turns = Live(self.clock.now, max_running=max_running), Turns()
+        self.run = RunResponse(self.ports, self.live, self.turns)
+        self.create = CreateResponse(self.ports, self.run, live=self.live, turns=self.turns, spawn=self.spawn)
+        self.cancel = CancelResponse(self.truth, self.live)
+        self.delete = DeleteResponse(self.truth, self.log, self.cancel)
+        self.follow = FollowResponse(self.truth, self.live, stored_log=self.log, unstored_log=self.unstored_log)
+
+    def spawn(self, work: Callable[[], Awaitable[None]], *, name: str) -> None:
+        """See `Spawn`."""
+
+        async def guarded() -> None:
+            try:
+                await work()
+            except Exception as error:
+                self.reports.append(("a task failed", error))
+
+        self.group.start_soon(guarded, name=name)
+
+    def ask(self, text: str = "hi", **body: object) -> Ask:
+        """Return what a client asks."""
+        return shapes.ask(shapes.read({"model": "m", "input": text, **body}), self.new_id)
+
+    async def started(self, text: str = "hi", **body: object) -> str:
+        """Create a response and return its id."""
+        return (await self.create(self.ask(text, **body), ME)).response_id
+
+    async def answered(self, text: str = "hi", **body: object) -> Response:
+        """Create a response, wait for its end and return what the truth says (what the process says, unstored)."""
+        response_id = await self.started(text, **body)
+        return await self.ended(response_id)
+
+    async def ended(self, response_id: str) -> Response:
+        """Wait until a response has ended; return what the truth says (what the process says, unstored)."""
+        entry = self.live.running(response_id) or self.live.unstored(ME, response_id)
+        if entry is not None:
+            with anyio.fail_after(20):
+                await entry.done.wait()
+            if not entry.response.store:
+                return entry.response
+        return self.truth.rows[response_id].response
+
+    async def events(self, response_id: str, *, store: bool = True) -> list[dict[str, Any]]:
+        """Return the logged events of a response, each seen to fit the SDK's types."""
+        log = self.log if store else self.unstored_log
+        return [checked_event(event.data) for event in await log.read(response_id, after=-1, limit=100_000)]
+
+    async def types(self, response_id: str, *, store: bool = True) -> list[str]:
+        """Return the types of the logged events of a response, without their common prefix."""
+        return [event["type"].removeprefix("response.") for event in await self.events(response_id, store=store)]
+
+    async def extent(self, response_id: str) -> Extent | None:
+        """Return the extent of a stored response's log."""
+        return await self.log.extent(response_id)
+
+    def orphan(self, text: str = "hi", *, calls: int = 0, **body: object) -> Response:
+        """Put a response into the truth that a dead owner left, with `calls` started calls in the ledger."""
+        asked = self.ask(text, **body)
+        found = Response(
+            self.new_id("resp"),
+            ME,
+            "provider/m",
+            int(self.clock.now()),
+            status="in_progress" if calls else "queued",
+            conversation_id=asked.conversation_id,
+            previous_response_id=asked.previous_response_id,
+            shown=asked.shown,
+        )
+        self.truth.rows[found.id] = Row(replace(found), asked)
+        for number in range(calls):
+            last = number == calls - 1
+            self.truth.ledger[self.new_id("call")] = found.id, "started" if last else "estimated", None
+        return found
+
+
+@asynccontextmanager
+async def stage(
+    *scripts: Sequence[Step],
+    passages: Sequence[Passage] = (),
+    profile: ModelProfile | None = None,
+    deadline_s: float = 20.0,
+    max_running: int = 100,
+    renderer: Renderer | None = None,
+) -> AsyncGenerator[Stage, None]:
+    """Open a stage; what still runs when it is left is cancelled."""
+    async with anyio.create_task_group() as group:
+        yield Stage(
+            group,
+            scripts,
+            passages=passages,
+            profile=profile or ModelProfile(),
+            deadline_s=deadline_s,
+            max_running=max_running,
+            renderer=renderer or ResponseEvents(),
+        )
+        group.cancel_scope.cancel()
