@@ -16,6 +16,7 @@ from tests.faults.history import TERMINAL, History, Seen, Watch
 
 CUT = (aiohttp.ClientError, OSError, TimeoutError)
 RETRY_S = 0.05
+HURRIED = 0.25  # the share of asks that are given up at once, perhaps before the answer came, and made again
 
 
 class Refused(Exception):
@@ -53,18 +54,23 @@ class Client:
         self._history.watches.append(watch)
         while not watch.events or watch.events[-1].type not in TERMINAL:
             patience = self._chance.randint(1, 400)  # events until it hangs up of its own will
+            hurry_s = None if watch.events or self._chance.random() > HURRIED else self._chance.uniform(0.005, 0.05)
             try:
-                async with aclosing(self._connect(key, watch)) as events:
-                    async for event in events:
-                        self._take(watch, event)
-                        patience -= 1
-                        if event.type in TERMINAL or patience == 0:
-                            break
+                with anyio.move_on_after(hurry_s):
+                    await self._listen(key, watch, patience)
             except Refused as error:
                 self._history.refused.append(f"{watch.response_id or key}: {error}")
                 return
             except CUT:
                 await anyio.sleep(RETRY_S)
+
+    async def _listen(self, key: str, watch: Watch, patience: int) -> None:
+        async with aclosing(self._connect(key, watch)) as events:
+            async for event in events:
+                self._take(watch, event)
+                patience -= 1
+                if event.type in TERMINAL or patience == 0:
+                    return
 
     def _take(self, watch: Watch, event: Seen) -> None:
         if not watch.response_id:
