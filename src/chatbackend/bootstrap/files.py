@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import anyio.to_thread
+import structlog
 
 from chatbackend.adapters.validation import file_type
 from chatbackend.adapters.validation.file_size import FileSize
@@ -38,6 +39,7 @@ from chatbackend.usecases.search_passages import SearchPassages
 from chatbackend.usecases.sweep_blobs import SweepBlobs
 from chatbackend.usecases.upload_file import UploadFile, UploadLimits
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend")
 VECTOR_CACHE_BYTES = 64 * 2**20
 
 
@@ -58,7 +60,10 @@ async def files(stack: AsyncExitStack, settings: Settings, database: SqliteDatab
     blobs = LocalBlobs(settings.chatbackend_data_dir / "blobs", new_id)
     await blobs.open()
     parser = await stack.enter_async_context(ParserPool(ParseLimits()))
-    embedder = MiniLM() if await anyio.to_thread.run_sync(absent) is None else None
+    missing = await anyio.to_thread.run_sync(absent)
+    if missing is not None:
+        _log.warning("files are searched by words alone", missing=missing)
+    embedder = MiniLM() if missing is None else None
     stored, indexing = StoredFiles(database, clock), StoredIndexing(database, clock)
     passages = StoredPassages(database, clock, max_cache_bytes=VECTOR_CACHE_BYTES)
     stores, store_files = VectorStores(database, clock), StoreFiles(database, clock)

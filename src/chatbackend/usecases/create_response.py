@@ -9,6 +9,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import Ask, Response
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import Begun, Once, Spawn
+from chatbackend.usecases.prepare_request import refuse_unsupported
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.turns import Turns
 
@@ -39,6 +40,7 @@ class CreateResponse:
         `idempotent_result_gone`, Unavailable (nothing was committed).
         """
         deployment = self._ports.models.find(ask.model)
+        refuse_unsupported(ask, deployment.model.profile)
         self._live.check_room()
         response = Response(
             self._ports.new_id("resp"),

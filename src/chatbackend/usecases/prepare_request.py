@@ -10,6 +10,22 @@ from chatbackend.domain.responses import Ask
 from chatbackend.usecases.ports import Attachments, Deployment
 
 
+def refuse_unsupported(ask: Ask, profile: ModelProfile) -> None:
+    """Refuse, before anything is committed, what this model cannot take. Raises: InvalidRequest."""
+    if ask.tools and not profile.accepts_tools:
+        raise _unsupported("function tools", "tools")
+    for item in ask.items:
+        for part in item.content if isinstance(item, Message) else ():
+            if isinstance(part, InputImage) and not profile.accepts_images:
+                raise _unsupported("images", "input")
+            if isinstance(part, InputFile) and part.file_id is None and not profile.accepts_files:
+                raise _unsupported("inline files; upload the file and send its file_id", "input")
+
+
+def _unsupported(what: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"This model takes no {what}.", param=param, code="unsupported_by_model")
+
+
 class PrepareRequest:
     """Makes the `ModelRequest` of one upstream call."""
 
@@ -21,8 +37,7 @@ class PrepareRequest:
     ) -> ModelRequest:
         """Return the request. Raises: InvalidRequest for what this model cannot take, NotFound for a file."""
         profile = deployment.model.profile
-        if ask.tools and not profile.accepts_tools:
-            raise InvalidRequest(f"The model '{deployment.name}' accepts no function tools.", param="tools")
+        refuse_unsupported(ask, profile)  # once more: after a restart the name may stand for another model
         if ask.truncation == "auto":
             room = profile.context_window - (ask.max_output_tokens or profile.max_output_tokens)
             items = fitting(items, keep=len(ask.items), max_tokens=max(room, 1))
@@ -53,7 +68,7 @@ class PrepareRequest:
     async def _part(self, part: Part, principal: Principal, profile: ModelProfile) -> Part:
         match part:
             case InputImage() if not profile.accepts_images:
-                raise InvalidRequest("This model accepts no images.", param="input")
+                raise _unsupported("images", "input")
             case InputImage(file_id=str(file_id), detail=detail):
                 _, url = await self._attachments.data_url(principal, file_id)
                 return InputImage(url, detail=detail)
@@ -64,7 +79,6 @@ class PrepareRequest:
                 filename, text = await self._attachments.text(principal, file_id)
                 return InputText(f"File {filename}:\n{text}")
             case InputFile() if not profile.accepts_files:
-                message = "This model reads no inline files; upload the file and send its file_id."
-                raise InvalidRequest(message, param="input")
+                raise _unsupported("inline files; upload the file and send its file_id", "input")
             case _:
                 return part
