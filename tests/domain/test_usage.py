@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbackend.domain.usage import Usage, estimate
+from chatbackend.domain.usage import Usage, estimate, of_part
 
 USAGES = st.builds(Usage, *[st.integers(0, 10_000)] * 5, estimated=st.booleans())
 
@@ -26,3 +26,9 @@ def test_sums_are_by_kind_and_estimated_when_a_part_is(one: Usage, other: Usage)
 def test_an_estimate_rounds_up_and_says_what_it_is() -> None:
     assert estimate(0, 1) == Usage(0, 1, estimated=True)
     assert estimate(8, 9) == Usage(2, 3, estimated=True)
+
+
+def test_a_cut_answer_costs_no_less_output_than_what_came() -> None:
+    told = Usage(30, 1, cached_tokens=5)
+    assert of_part(told, estimate(400, 80)) == Usage(30, 20, cached_tokens=5, estimated=True)
+    assert of_part(told, estimate(400, 3)) == told

@@ -82,9 +82,9 @@ async def test_a_stream_that_breaks_ends_as_failed_and_keeps_its_part(
     assert said.deltas == said.response.output_text == kept.output_text == part
     assert [item.status for item in kept.output if item.type == "message"] == ["incomplete"]
     [row] = ledger(kept.id)
-    assert row["status"] == "settled"
+    assert (row["status"], row["estimated"]) == ("settled", 1)
     assert row["input_tokens"] > 0
-    assert row["output_tokens"] > 0
+    assert row["output_tokens"] >= call.tokens  # Claude tells 1 at the start and the rest only at the end
 
 
 @pytest.mark.parametrize("family", DIALECTS)

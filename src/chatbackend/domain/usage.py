@@ -1,6 +1,6 @@
 """Tokens used, as providers report them or as we estimate them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CHARACTERS_PER_TOKEN = 4  # English prose under the usual tokenizers; only for rows marked `estimated`
 
@@ -36,3 +36,13 @@ def estimate(input_characters: int, output_characters: int) -> Usage:
     """Return a rough usage for a call whose provider never told."""
     tokens = (-(-count // CHARACTERS_PER_TOKEN) for count in (input_characters, output_characters))
     return Usage(*tokens, estimated=True)
+
+
+def of_part(reported: Usage, guess: Usage) -> Usage:
+    """Return the usage of an answer that was cut short, of which the provider had told only so far.
+
+    Some tell the input at the start and the output at the end: the output is then no less than what came.
+    """
+    if guess.output_tokens <= reported.output_tokens:
+        return reported
+    return replace(reported, output_tokens=guess.output_tokens, estimated=True)

@@ -18,7 +18,7 @@ from chatbackend.domain.events import FinishReason, ModelEvent
 from chatbackend.domain.items import Item, SearchResult
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import COMPLETED, DEADLINE, Outcome, end, failed, interrupted
-from chatbackend.domain.usage import Usage, estimate
+from chatbackend.domain.usage import Usage, estimate, of_part
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import (
@@ -250,7 +250,10 @@ class _Run:
     def _usage(self) -> Usage | None:
         if self._call is None:
             return None
-        return self._answer.usage or estimate(self._input_characters, self._answer.characters)
+        reported, guess = self._answer.usage, estimate(self._input_characters, self._answer.characters)
+        if reported is None or self._answer.finish is not None:
+            return reported or guess
+        return of_part(reported, guess)
 
 
 def _shown(passages: list[Passage]) -> list[SearchResult]:
