@@ -1,9 +1,8 @@
 """The command line: `chatbackend serve`, `keys`, `migrate`, `doctor`, `worker`."""
 
 import contextlib
-import errno
-import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -58,8 +57,8 @@ def _settings_and_folder() -> Settings:
     folder = settings.chatbackend_data_dir
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # asking for rights would not tell of a file system that is read-only or full
     except OSError as error:
         raise _stop(
             f"CHATBACKEND_DATA_DIR is '{folder}', which cannot be the data folder ({error.strerror}). "

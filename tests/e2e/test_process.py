@@ -97,7 +97,7 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
 
 
 @pytest.mark.parametrize("command", [("serve",), ("keys", "list"), ("migrate",)])
-@pytest.mark.parametrize("place", ["a-file", "a-file/data", "/proc/nowhere/data"])
+@pytest.mark.parametrize("place", ["a-file", "a-file/data", "/proc/nowhere/data", "/proc"])
 def test_a_data_folder_that_cannot_be_is_refused(tmp_path: Path, place: str, command: tuple[str, ...]) -> None:
     (tmp_path / "a-file").write_text("not a folder")
     line = refused(Server(tmp_path), *command, env={"CHATBACKEND_DATA_DIR": str(tmp_path / place)})
