@@ -43,11 +43,12 @@ from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.infra.log.wakeups import Wakeups as Wakeups
 from chatbackend.infra.models.catalog import Catalog
-from chatbackend.infra.models.http_model import ChatRelay as ChatRelay
+from chatbackend.infra.models.chat_relay import ChatRelay as ChatRelay
 from chatbackend.infra.models.http_model import HttpModel as HttpModel
-from chatbackend.infra.models.http_model import Timeouts as Timeouts
 from chatbackend.infra.models.http_model import client_session
+from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_model import LocalModel as LocalModel
+from chatbackend.infra.models.timeouts import Timeouts as Timeouts
 from chatbackend.infra.parsing.limits import ParseLimits as ParseLimits
 from chatbackend.infra.parsing.pool import ParserPool as ParserPool
 from chatbackend.infra.queues.embedded import EmbeddedQueue as EmbeddedQueue
@@ -177,6 +178,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     truth = await stack.enter_async_context(SqliteDatabase(folder / "truth.db", synchronous="FULL"))
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     session = await stack.enter_async_context(client_session())
+    lean = await stack.enter_async_context(LeanClient())
     clock = SystemClock()
     parts = await files(stack, settings, truth, clock)
     return _Base(
@@ -185,7 +187,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
         SqliteEventLog(log, clock.now),
         await stack.enter_async_context(Tasks()),
         files=parts,
-        models=models(settings, session),
+        models=models(settings, session, lean),
         facts=Facts(truth),
         clock=clock,
         ids=Ids(),

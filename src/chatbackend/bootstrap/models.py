@@ -5,15 +5,19 @@ from functools import partial
 
 import aiohttp
 
+from chatbackend.adapters.providers.codec import Codec
 from chatbackend.config import Settings
 from chatbackend.infra.models.catalog import Catalog
-from chatbackend.infra.models.http_model import ChatRelay, HttpModel, Timeouts
+from chatbackend.infra.models.chat_relay import ChatRelay
+from chatbackend.infra.models.http_model import HttpModel
+from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.models.timeouts import Timeouts
 from chatbackend.infra.registry import FAMILIES, Family
 from chatbackend.usecases.ports import Deployment
 
 
-def models(settings: Settings, session: aiohttp.ClientSession) -> Catalog:
+def models(settings: Settings, session: aiohttp.ClientSession, lean: LeanClient) -> Catalog:
     """Return the models of every family whose endpoint is set, and the built-in one."""
     deployments = [Deployment("local", "chatbackend", "local", LocalModel())]
     open_families: dict[str, Callable[[str], Deployment]] = {}
@@ -24,7 +28,7 @@ def models(settings: Settings, session: aiohttp.ClientSession) -> Catalog:
         key = settings.key(family.key_variables)
         codec = family.codec(key, family.profile)
         model = HttpModel(session, base_url=endpoint, codec=codec, timeouts=Timeouts())
-        relay = _relay(model, key) if family.relays else None
+        relay = _relay(lean, codec, endpoint, key) if family.relays else None
         names = settings.models(family.variable)
         deployments += [_deployment(family, model, relay, name) for name in names]
         if not names:
@@ -32,9 +36,9 @@ def models(settings: Settings, session: aiohttp.ClientSession) -> Catalog:
     return Catalog(deployments, open_families)
 
 
-def _relay(model: HttpModel, key: str) -> ChatRelay:
+def _relay(client: LeanClient, codec: Codec, endpoint: str, key: str) -> ChatRelay:
     headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
-    return ChatRelay(model, headers, Timeouts())
+    return ChatRelay(client, codec, base_url=endpoint, headers=headers, timeouts=Timeouts())
 
 
 def _deployment(family: Family, model: HttpModel, relay: ChatRelay | None, name: str) -> Deployment:

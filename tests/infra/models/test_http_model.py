@@ -28,7 +28,8 @@ from chatbackend.domain.events import Finished, ModelEvent, TextDelta
 from chatbackend.domain.items import InputImage, InputText, Item, Message
 from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
 from chatbackend.domain.usage import Usage
-from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, HttpModel, Timeouts, client_session, translate
+from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, HttpModel, client_session, translate
+from chatbackend.infra.models.timeouts import Timeouts
 from tests.adapters.providers.heard import Heard, hear, replay
 from tests.adapters.providers.recordings import recordings
 from tests.support.upstream import Call, Upstream

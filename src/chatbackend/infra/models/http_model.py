@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 import aiohttp
 
@@ -11,6 +10,8 @@ from chatbackend.adapters.providers.codec import Codec, WireRequest, endpoint_ur
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.infra.models.lean_connection import CutOff, Garbled
+from chatbackend.infra.models.timeouts import Timeouts
 
 MAX_ERROR_BYTES = 64 << 10
 
@@ -21,23 +22,12 @@ TABLE: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     (aiohttp.ClientPayloadError, UpstreamCut, "The provider's answer was cut off."),
     (aiohttp.ClientConnectionError, UpstreamCut, "The provider hung up."),
     (aiohttp.ClientError, UpstreamError, "The call of the provider failed."),
+    (Garbled, UpstreamError, "The call of the provider failed."),
+    (CutOff, UpstreamCut, "The provider's answer was cut off."),
     (ConnectionError, UpstreamCut, "The provider hung up."),
     (OSError, UpstreamError, "The provider cannot be reached."),
 )
 FOREIGN: tuple[type[Exception], ...] = tuple(foreign for foreign, _, _ in TABLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to wait: for a connection, for the first byte of headers and again of the body, then between bytes.
-
-    `end_s`: how long the body may go on after the end mark; past it, its connection is not used again.
-    """
-
-    connect_s: float = 5.0
-    first_byte_s: float = 120.0
-    between_s: float = 60.0
-    end_s: float = 0.1
 
 
 def client_session() -> aiohttp.ClientSession:
@@ -102,16 +92,6 @@ class HttpModel:
         finally:
             http.close()  # does nothing to a connection whose answer was read to its last byte: that one is in the pool
 
-    async def dial(self, wire: WireRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 - the client's own kind
-        """Send a request and return a successful answer whose body is unread. Raises: UpstreamError (and below)."""
-        http = await self._send(wire, timeout)
-        if 200 <= http.status < 300:
-            return http
-        try:
-            raise await self._refusal(http)
-        finally:
-            http.close()
-
     async def _post(self, wire: WireRequest) -> aiohttp.ClientResponse:
         limits = self._timeouts
         try:
@@ -174,40 +154,3 @@ async def _drain(http: aiohttp.ClientResponse, wait_s: float) -> None:
                 pass
     except FOREIGN:
         pass
-
-
-class ChatRelay:
-    """`Relay` to a provider that speaks Chat Completions. `headers` carry its key.
-
-    The client's own timers watch for silence: half the cost of a scope a read, for `first_byte_s` throughout.
-    """
-
-    def __init__(self, model: HttpModel, headers: dict[str, str], timeouts: Timeouts) -> None:
-        self._model = model
-        self._headers = headers
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=timeouts.connect_s, sock_read=timeouts.first_byte_s, ceil_threshold=0
-        )
-
-    async def __call__(self, body: bytes, *, stream: bool) -> "RelayedHttpAnswer":
-        """See `Relay`."""
-        wire = WireRequest("/chat/completions", self._headers, body)
-        return RelayedHttpAnswer(await self._model.dial(wire, self._timeout))
-
-
-class RelayedHttpAnswer:
-    """`RelayedAnswer` over a client response."""
-
-    def __init__(self, http: aiohttp.ClientResponse) -> None:
-        self.content_type = http.headers.get("content-type", "application/json")
-        self._http = http
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """See `RelayedAnswer.chunks`."""
-        try:
-            while chunk := await self._http.content.readany():
-                yield chunk
-        except FOREIGN as error:
-            raise translate(error) from error
-        finally:
-            self._http.close()

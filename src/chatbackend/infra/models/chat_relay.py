@@ -1,0 +1,90 @@
+"""Chat Completions requests passed on to a provider that speaks them, over the lean client."""
+
+from collections.abc import AsyncGenerator, Mapping
+
+from chatbackend.adapters.providers.codec import Codec, endpoint_url
+from chatbackend.domain.errors import ChatError, UpstreamError
+from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, translate
+from chatbackend.infra.models.lean_client import LeanClient, Target, target
+from chatbackend.infra.models.lean_connection import LeanConnection
+from chatbackend.infra.models.timeouts import Timeouts
+
+
+class ChatRelay:
+    """`Relay` to one provider. `headers` carry its key; `codec` knows what its refusals mean."""
+
+    def __init__(
+        self, client: LeanClient, codec: Codec, *, base_url: str, headers: Mapping[str, str], timeouts: Timeouts
+    ) -> None:
+        self._client = client
+        self._codec = codec
+        self._timeouts = timeouts
+        try:
+            self._to = target(endpoint_url(base_url, "/chat/completions"), headers)
+        except ValueError:
+            self._to = None
+
+    async def __call__(self, body: bytes, *, stream: bool) -> "RelayedHttpAnswer":
+        """See `Relay`."""
+        to = self._to
+        if to is None:
+            raise UpstreamError("The call of the provider failed.")
+        try:
+            http = await self._client.post(to, body, self._timeouts, whole=not stream)
+        except FOREIGN as error:
+            raise translate(error) from error
+        if not 200 <= http.status < 300:
+            raise await self._refusal(to, http)
+        return RelayedHttpAnswer(self._client, to, http)
+
+    async def _refusal(self, to: Target, http: LeanConnection) -> ChatError:
+        """Return the error of a status that is not 2xx; a body that does not come whole is judged as it came."""
+        body = bytearray()
+        try:
+            while len(body) < MAX_ERROR_BYTES and (chunk := await http.read()):
+                body += chunk
+        except FOREIGN:
+            pass
+        finally:
+            self._client.release(to, http)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in http.headers.items()}
+        return self._codec.error(http.status, headers, bytes(body[:MAX_ERROR_BYTES]))
+
+
+class RelayedHttpAnswer:
+    """`RelayedAnswer` over a connection, which goes back to the client at the end."""
+
+    def __init__(self, client: LeanClient, to: Target, http: LeanConnection) -> None:
+        self.content_type = http.headers.get(b"content-type", b"application/json").decode("latin-1")
+        self._client = client
+        self._to = to
+        self._http = http
+        self._closed = False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """See `RelayedAnswer.chunks`."""
+        try:
+            while chunk := await self._http.read():
+                yield chunk
+        except FOREIGN as error:
+            raise translate(error) from error
+        finally:
+            self.close()
+
+    async def whole(self) -> bytes:
+        """See `RelayedAnswer.whole`."""
+        pieces: list[bytes] = []
+        try:
+            while chunk := await self._http.read():
+                pieces.append(chunk)
+        except FOREIGN as error:
+            raise translate(error) from error
+        finally:
+            self.close()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """See `RelayedAnswer.close`."""
+        if not self._closed:  # once: the connection may be another call's by now
+            self._closed = True
+            self._client.release(self._to, self._http)
