@@ -87,12 +87,13 @@ class FakeTruth:
         self._happened = happened
         self._trouble = trouble
 
-    def _do(self, method: str, about: str) -> None:
+    async def _do(self, method: str, about: str) -> None:
+        await anyio.lowlevel.checkpoint()
         self._trouble.strike(method)
         self._happened.append(f"{method} {about}")
 
     async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
-        self._do("begin", response.id)
+        await self._do("begin", response.id)
         if once is not None and (known := self.once.get((once.path, once.key))) is not None:
             if known[0] != once.body_hash:
                 raise Unprocessable("another body")
@@ -102,7 +103,6 @@ class FakeTruth:
             self.once[once.path, once.key] = once.body_hash, response.id
         if response.store:
             self.rows[response.id] = Row(deepcopy(response), ask)
-        await anyio.lowlevel.checkpoint()
         return Begun(response.id, fresh=True, behind=behind)
 
     def _take_turn(self, response: Response) -> bool:
@@ -114,7 +114,7 @@ class FakeTruth:
         return behind
 
     async def start(self, response: Response, call: Call) -> None:
-        self._do("start", f"{response.id} {call.attempt}")
+        await self._do("start", f"{response.id} {call.attempt}")
         for known, (owner, state, usage) in self.ledger.items():
             if owner == response.id and state == "started":
                 self.ledger[known] = owner, "estimated", usage
@@ -123,11 +123,11 @@ class FakeTruth:
             self.rows[response.id].response.status = "in_progress"
 
     async def reserve(self, response_id: str, *, numbers: int) -> None:
-        self._do("reserve", f"{response_id} {numbers}")
+        await self._do("reserve", f"{response_id} {numbers}")
         self.rows[response_id].numbers_reserved = numbers
 
     async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
-        self._do("finish", f"{response.id} {response.status}")
+        await self._do("finish", f"{response.id} {response.status}")
         for known, (owner, state, _) in self.ledger.items():
             if owner == response.id and state == "started" and (call is None or call.id == known):
                 self.ledger[known] = owner, "settled" if call else "estimated", usage
@@ -140,7 +140,7 @@ class FakeTruth:
         return True
 
     async def context(self, response: Response) -> list[Item]:
-        self._do("context", response.id)
+        await self._do("context", response.id)
         row = self.rows.get(response.previous_response_id or "")
         if row is not None:
             return [*row.ask.items, *row.response.output]
@@ -155,6 +155,7 @@ class FakeTruth:
         return list(self.rows[response_id].ask.items)
 
     async def get(self, principal: Principal, response_id: str) -> Response | None:
+        await anyio.lowlevel.checkpoint()
         self._trouble.strike("get")
         row = self.rows.get(response_id)
         return deepcopy(row.response) if row is not None and row.response.principal == principal else None
@@ -164,14 +165,14 @@ class FakeTruth:
         return None if row is None else self._orphan(row)
 
     async def delete(self, principal: Principal, response_id: str) -> bool:
-        self._do("delete", response_id)
+        await self._do("delete", response_id)
         return await self.get(principal, response_id) is not None and self.rows.pop(response_id, None) is not None
 
     async def orphans(self) -> list[Orphan]:
         return [self._orphan(row) for row in self.rows.values() if not row.response.ended]
 
     async def settle_abandoned(self) -> int:
-        self._do("settle_abandoned", "")
+        await self._do("settle_abandoned", "")
         return 0
 
     def _orphan(self, row: Row) -> Orphan:
@@ -191,8 +192,11 @@ class RecordingLog(MemoryEventLog):
         self._happened = happened
         self._trouble = trouble
         self.open_streams: list[str] = []
+        self.taking = anyio.Event()
+        self.taking.set()
 
     async def open(self, response_id: str, *, fence: int) -> int:
+        await anyio.lowlevel.checkpoint()
         self._trouble.strike("open")
         self.open_streams.append(response_id)
         return await super().open(response_id, fence=fence)
@@ -200,6 +204,7 @@ class RecordingLog(MemoryEventLog):
     async def append(
         self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
     ) -> None:
+        await self.taking.wait()
         self._trouble.strike("end" if ended else "append")
         await super().append(response_id, fence=fence, expected=expected, events=events, ended=ended)
         self._happened += [f"log {event.number} {event.type}" for event in events]
@@ -208,6 +213,11 @@ class RecordingLog(MemoryEventLog):
         """See `UnendedLog.unended`."""
         extents = {name: await self.extent(name) for name in self.open_streams}
         return [name for name, extent in extents.items() if extent is not None and not extent.ended]
+
+
+async def forever() -> None:
+    """Say nothing more; a step of a model's script."""
+    await anyio.sleep_forever()
 
 
 Step = ModelEvent | Exception | anyio.Event | Callable[[], Awaitable[None]]
@@ -220,6 +230,7 @@ class FakeModel:
         self.profile = profile
         self.requests: list[ModelRequest] = []
         self.hung_up = 0
+        self.said = 0
         self._scripts = scripts
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
@@ -234,6 +245,7 @@ class FakeModel:
                     await step()
                 else:
                     await anyio.lowlevel.checkpoint()
+                    self.said += 1
                     yield step
         finally:
             self.hung_up += 1

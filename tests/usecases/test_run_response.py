@@ -32,8 +32,9 @@ from chatbackend.domain.models import ModelProfile
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import CANCELLED, Response
 from chatbackend.domain.usage import Usage
+from chatbackend.usecases.journal import BACKLOG_EVENTS
 from chatbackend.usecases.ports import Fenced, LogEvent
-from tests.support.fakes import ME, Step, stage
+from tests.support.fakes import ME, Step, forever, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -131,6 +132,11 @@ async def test_an_error_of_the_provider_fails_the_response_and_keeps_what_came(e
         assert found.usage.estimated
 
 
+async def test_a_cut_answer_is_billed_for_all_that_came() -> None:
+    async with stage([UsageReported(Usage(30, 1)), TextDelta("x" * 80), UpstreamCut("The provider hung up.")]) as on:
+        assert (await on.answered()).usage == Usage(30, 20, estimated=True)
+
+
 async def test_an_answer_that_just_stops_is_no_answer() -> None:
     async with stage([TextDelta("Hel")]) as on:
         found = await on.answered()
@@ -149,7 +155,7 @@ async def test_a_failure_of_ours_is_reported_and_not_told() -> None:
 
 
 async def test_a_generation_that_takes_too_long_ends_incomplete() -> None:
-    async with stage([TextDelta("Hel"), anyio.Event()], deadline_s=0.05) as on:
+    async with stage([TextDelta("Hel"), forever], deadline_s=0.05) as on:
         found = await on.answered()
         assert (found.status, found.detail, answer(found)) == ("incomplete", "deadline_exceeded", "Hel")
         assert on.model.hung_up == 1
@@ -169,13 +175,15 @@ async def test_a_refusal_is_a_completed_answer() -> None:
         assert (await on.answered()).status == "completed"
 
 
-async def test_what_the_model_cannot_take_fails_before_any_call() -> None:
-    async with stage(HELLO, profile=ModelProfile(accepts_tools=False)) as on:
-        found = await on.answered(tools=[{"type": "function", "name": "add"}])
+async def test_what_the_model_cannot_take_of_the_context_fails_before_any_call() -> None:
+    image = [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA=="}]}]
+    async with stage(HELLO) as on:
+        first = await on.answered(input=image)
+        on.model.profile = ModelProfile(accepts_images=False)
+        found = await on.answered("and now?", previous_response_id=first.id)
         assert found.failure is not None
         assert (found.failure.code, found.usage) == ("invalid_prompt", None)
-        assert on.truth.ledger == {}
-        assert on.model.requests == []
+        assert len(on.model.requests) == len(on.truth.ledger) == 1
 
 
 async def test_usage_that_the_provider_did_not_tell_is_estimated() -> None:
@@ -309,7 +317,7 @@ async def test_an_end_that_a_stopping_server_cannot_save_is_left_to_the_next_sta
 
 
 async def test_a_log_that_takes_nothing_fails_the_response_and_hangs_up() -> None:
-    async with stage([TextDelta("Hel"), anyio.Event()]) as on:
+    async with stage([TextDelta("Hel"), forever]) as on:
         on.trouble.plan("append", Unavailable("The log is full."))
         found = await on.answered()
         assert (found.status, on.model.hung_up) == ("failed", 1)
@@ -331,7 +339,7 @@ async def test_an_owner_that_was_replaced_stops_at_once_and_writes_nothing_more(
     async def spoke() -> None:
         speaking.set()
 
-    async with stage([TextDelta("A"), spoke, go_on, TextDelta("B"), anyio.Event()]) as on:
+    async with stage([TextDelta("A"), spoke, go_on, TextDelta("B"), forever]) as on:
         response_id = await on.started()
         entry = on.live.running(response_id)
         assert entry is not None
@@ -364,7 +372,7 @@ async def test_a_process_that_stops_ends_its_responses_as_interrupted_first() ->
     async def spoke() -> None:
         speaking.set()
 
-    async with stage([TextDelta("Hel"), spoke, anyio.Event()]) as on:
+    async with stage([TextDelta("Hel"), spoke, forever]) as on:
         response_id = await on.started()
         await speaking.wait()
         on.group.cancel_scope.cancel()
@@ -431,3 +439,14 @@ async def test_more_numbers_are_reserved_before_they_are_used() -> None:
         numbers = [event["sequence_number"] for event in await on.events(found.id)]
         assert numbers == list(range(len(numbers)))
         assert len(numbers) > 1_500
+
+
+async def test_a_log_that_lags_holds_the_generation_back() -> None:
+    said: list[Step] = [*[TextDelta("x") for _ in range(3 * BACKLOG_EVENTS)], Finished("stop")]
+    async with stage(said) as on:
+        on.log.taking = anyio.Event()
+        response_id = await on.started()
+        await anyio.wait_all_tasks_blocked()
+        assert BACKLOG_EVENTS <= on.model.said < BACKLOG_EVENTS + 10
+        on.log.taking.set()
+        assert (await on.ended(response_id)).status == "completed"

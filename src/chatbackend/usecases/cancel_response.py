@@ -8,8 +8,6 @@ from chatbackend.domain.responses import CANCELLED, Response
 from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import Truth
 
-SAVE_DEADLINE_S = 10.0
-
 
 def response_not_found(response_id: str) -> NotFound:
     """Return the error for a response that this caller does not have."""
@@ -33,11 +31,12 @@ async def ended_response(truth: Truth, principal: Principal, entry: Entry) -> Re
 
 
 class CancelResponse:
-    """Cancels what runs; a response that has ended is returned as it is."""
+    """Cancels what runs; a response that has ended is returned as it is. `patience_s`: how long an end may take."""
 
-    def __init__(self, truth: Truth, live: Live) -> None:
+    def __init__(self, truth: Truth, live: Live, *, patience_s: float = 10.0) -> None:
         self._truth = truth
         self._live = live
+        self._patience_s = patience_s
 
     async def __call__(self, principal: Principal, response_id: str) -> Response:
         """Return the response once it is terminal. Raises: NotFound, Unavailable when the end was not saved in time."""
@@ -50,6 +49,6 @@ class CancelResponse:
             if entry is None:
                 return found
         entry.stop(CANCELLED)
-        with anyio.move_on_after(SAVE_DEADLINE_S):
+        with anyio.move_on_after(self._patience_s):
             await entry.done.wait()
         return await ended_response(self._truth, principal, entry)

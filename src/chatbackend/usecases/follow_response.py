@@ -31,17 +31,16 @@ class FollowResponse:
 
         Raises: NotFound; Conflict `cursor_ahead`, Gone `cursor_expired` for a cursor that cannot be served exactly.
         """
-        if self._live.unstored(principal, response_id) is not None:
-            check_cursor(await self._unstored_log.extent(response_id), after)
-            return self._events(principal, response_id, store=False, after=after)
-        response = await self._truth.get(principal, response_id)
+        entry = self._live.unstored(principal, response_id)
+        response = await self._truth.get(principal, response_id) if entry is None else entry.response
         if response is None:
             raise response_not_found(response_id)
-        extent = await self._stored_log.extent(response_id)
+        log = self._stored_log if entry is None else self._unstored_log
+        extent = await log.extent(response_id)
         if extent is None and not response.ended:
-            extent = Extent(0, 0, ended=False)  # committed, but its owner has not begun to write yet
+            extent = Extent(0, 0, ended=False)  # its owner has not begun to write yet
         check_cursor(extent, after)
-        return self._events(principal, response_id, store=True, after=after)
+        return self._events(principal, response_id, store=entry is None, after=after)
 
     def begun(self, principal: Principal, response_id: str, *, store: bool) -> Batches:
         """Return the events of a response that this caller has created just now."""
@@ -84,7 +83,8 @@ async def follow(
     doubtful = after is not None  # nothing to read may mean that nothing will come
     if after is None:
         after = FROM_THE_START
-        if not await log.moved(response_id, after=after, timeout_s=idle_s):
+        moved = await log.moved(response_id, after=after, timeout_s=idle_s)
+        if not moved:
             yield ()
     while True:
         events = await log.read(response_id, after=after, limit=PAGE)
@@ -97,7 +97,8 @@ async def follow(
         if doubtful and await _over(log, response_id, after, exists=exists):
             return
         doubtful = True
-        if not await log.moved(response_id, after=after, timeout_s=idle_s):
+        moved = await log.moved(response_id, after=after, timeout_s=idle_s)
+        if not moved:
             yield ()
 
 

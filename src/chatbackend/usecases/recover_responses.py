@@ -28,7 +28,6 @@ from chatbackend.usecases.turns import Turns
 
 _BEFORE_OUTPUT = frozenset(("response.created", "response.queued", "response.in_progress"))
 PAGE = 1_000
-RETRY_S = 1.0
 
 
 class RecoverResponses:
@@ -45,6 +44,7 @@ class RecoverResponses:
         turns: Turns,
         spawn: Spawn,
         lost_tail: bool,
+        retry_s: float = 1.0,
     ) -> None:
         self._ports = ports
         self._run = run
@@ -54,6 +54,7 @@ class RecoverResponses:
         self._turns = turns
         self._spawn = spawn
         self._lost_tail = lost_tail
+        self._retry_s = retry_s
 
     async def __call__(self) -> int:
         """Queue every orphan in its conversation and start to work them off; return how many there are."""
@@ -82,7 +83,7 @@ class RecoverResponses:
                 return False
             except Unavailable as error:
                 self._ports.report("recovery waits for the store", error)
-                await anyio.sleep(RETRY_S)
+                await anyio.sleep(self._retry_s)
             except Exception as error:  # the edge of recovery: one that cannot be helped must not harm the others
                 self._ports.report("recovery failed for a response", error)
                 return False

@@ -118,9 +118,8 @@ class RunResponse:
 
     async def _end(self, run: "_Run", outcome: Outcome) -> None:
         """Save the end, however long the store refuses it; a stopping server leaves it to the next start."""
-        for wait_s in chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1])):
-            if run.fenced:
-                return
+        waits = chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1]))
+        while not run.fenced:
             try:
                 return await run.save(outcome)
             except Fenced:
@@ -129,7 +128,7 @@ class RunResponse:
                 self._ports.report("the end of a response could not be saved yet", error)
                 if self._live.closed:
                     return
-                await anyio.sleep(wait_s)
+                await anyio.sleep(next(waits))
 
 
 class _Run:

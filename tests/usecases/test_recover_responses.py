@@ -1,0 +1,334 @@
+"""After a crash: each response is run, run again or ended by the rule, and never spliced."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from chatbackend.adapters.api.response_events import ResponseEvents
+from chatbackend.adapters.api.responses import read_stored
+from chatbackend.domain.answer import Answer, AnswerEvent
+from chatbackend.domain.errors import Gone, Unavailable
+from chatbackend.domain.events import Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
+from chatbackend.domain.items import Item, text_of
+from chatbackend.domain.responses import COMPLETED, Response, end
+from chatbackend.usecases.ports import Fenced
+from chatbackend.usecases.recover_responses import RecoverResponses
+from tests.support.fakes import ME, Stage, Step, stage
+from tests.support.model_events import numbered
+
+pytestmark = pytest.mark.anyio
+
+AGAIN: list[Step] = [TextDelta("again"), Finished("stop")]
+EVENTS = ResponseEvents()
+
+
+def recovery(on: Stage, *, lost_tail: bool = False) -> RecoverResponses:
+    return RecoverResponses(
+        on.ports,
+        on.run,
+        read_stored,
+        log=on.log,
+        live=on.live,
+        turns=on.turns,
+        spawn=on.spawn,
+        lost_tail=lost_tail,
+        retry_s=0.001,
+    )
+
+
+async def recovered(on: Stage, *, lost_tail: bool = False) -> None:
+    """Recover, and wait until everything has settled."""
+    await recovery(on, lost_tail=lost_tail)()
+    with anyio.fail_after(10):
+        await anyio.wait_all_tasks_blocked()
+        for entry in on.live.all_running():
+            await entry.done.wait()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def logged(on: Stage, found: Response, *said: ModelEvent, begun: bool = True) -> None:
+    """Write what a dead owner, whose fence was 0, had brought into the log."""
+    await on.log.open(found.id, fence=0)
+    answer = Answer(numbered())
+    steps: list[AnswerEvent] = [step for event in said for step in answer.feed(event)]
+    events = [EVENTS.lifecycle("response.created", found, 0)] if begun else []
+    if said:
+        events.append(EVENTS.lifecycle("response.in_progress", found, 1))
+    for step in steps:
+        events.append(EVENTS.step(step, len(events)))
+    if events:
+        await on.log.append(found.id, fence=0, expected=0, events=events, ended=False)
+
+
+def truth(on: Stage, found: Response) -> Response:
+    return on.truth.rows[found.id].response
+
+
+def texts(items: Sequence[Item]) -> list[str]:
+    return [text_of(item) for item in items]
+
+
+async def test_a_response_whose_call_was_never_started_is_run() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan("hi", instructions="Be brief.")
+        await recovered(on)
+        assert (truth(on, found).status, texts(truth(on, found).output)) == ("completed", ["again"])
+        assert await on.types(found.id) == [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done",
+            "completed",
+        ]
+        [request] = on.model.requests
+        assert (texts(request.items), request.instructions) == (["hi"], "Be brief.")
+        assert on.truth.states() == ["settled"]
+
+
+async def test_one_that_had_begun_its_stream_goes_on_in_it_without_a_second_beginning() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        await logged(on, found)
+        await recovered(on)
+        types = await on.types(found.id)
+        assert (types.count("created"), types[-1]) == (1, "completed")
+        numbers = [event["sequence_number"] for event in await on.events(found.id)]
+        assert numbers == list(range(len(numbers)))
+
+
+async def test_one_whose_call_brought_nothing_is_run_once_more_and_both_calls_are_in_the_ledger() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found)
+        await recovered(on)
+        assert truth(on, found).status == "completed"
+        assert on.truth.states() == ["estimated", "settled"]
+        assert f"start {found.id} 2" in on.happened
+
+
+async def test_one_that_was_run_twice_already_is_ended() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=2)
+        await logged(on, found)
+        await recovered(on)
+        assert (truth(on, found).status, truth(on, found).detail) == ("incomplete", "interrupted")
+        assert on.model.requests == []
+        assert on.truth.states() == ["estimated", "estimated"]
+
+
+async def test_one_that_had_spoken_ends_with_what_was_heard_and_is_never_spliced() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan("hi!!", calls=1)
+        await logged(on, found, TextDelta("Hel"), TextDelta("lo"))
+        await recovered(on)
+        kept = truth(on, found)
+        assert (kept.status, kept.detail, kept.incomplete_reason) == ("incomplete", "interrupted", None)
+        assert (texts(kept.output), kept.output[0].status) == (["Hello"], "incomplete")
+        assert kept.usage is not None
+        assert (kept.usage.estimated, kept.usage.input_tokens, kept.usage.output_tokens) == (True, 1, 2)
+        assert (await on.types(found.id))[-1] == "incomplete"
+        [*_, last] = await on.events(found.id)
+        assert last["response"]["incomplete_details"] == {"reason": None, "chatbackend_reason": "interrupted"}
+        assert on.model.requests == []
+        assert on.truth.states() == ["estimated"]
+
+
+async def test_whole_items_of_an_interrupted_answer_stay_whole() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        said = [TextDelta("a"), ToolCallStarted("c", "f"), ToolCallDelta('{"x"')]
+        await logged(on, found, *said)
+        await recovered(on)
+        assert [item.status for item in truth(on, found).output] == ["completed", "incomplete"]
+
+
+async def test_the_end_is_committed_before_it_is_told() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        await recovered(on)
+        last = next(step for step in on.happened if step.endswith("response.incomplete"))
+        assert on.happened.index(f"finish {found.id} incomplete") < on.happened.index(last)
+
+
+async def test_a_committed_end_that_the_log_lacks_is_told() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        end(truth(on, found), COMPLETED, at=1)
+        await recovered(on)
+        assert (await on.types(found.id))[-1] == "completed"
+        assert on.model.requests == []
+        assert [step for step in on.happened if step.startswith("finish")] == []
+
+
+async def test_a_committed_end_whose_stream_had_not_begun_is_told_with_its_beginning() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, begun=False)
+        end(truth(on, found), COMPLETED, at=1)
+        await recovered(on)
+        first, last = await on.events(found.id)
+        assert (first["type"], first["response"]["status"]) == ("response.created", "queued")
+        assert (last["type"], last["response"]["status"]) == ("response.completed", "completed")
+
+
+async def test_a_log_of_a_deleted_response_is_forgotten() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        del on.truth.rows[found.id]
+        await recovered(on)
+        assert await on.extent(found.id) is None
+
+
+async def test_calls_without_a_stored_response_are_settled_before_anything_runs() -> None:
+    async with stage(AGAIN) as on:
+        on.orphan()
+        await recovered(on)
+        assert on.happened[0].startswith("settle_abandoned")
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_where_the_log_lost_its_tail_nothing_is_run_and_the_end_takes_an_unused_number(*, said: bool) -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, *([TextDelta("Hello")] if said else []))
+        heard = len(await on.events(found.id))
+        await recovered(on, lost_tail=True)
+        numbers = [event["sequence_number"] for event in await on.events(found.id)]
+        assert numbers == [*range(heard), 1_000]
+        assert (truth(on, found).status, on.model.requests) == ("incomplete", [])
+
+
+async def test_a_stream_that_the_log_lost_whole_has_only_its_end() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await recovered(on, lost_tail=True)
+        assert [event["sequence_number"] for event in await on.events(found.id)] == [1_000]
+
+
+async def test_a_committed_end_behind_a_lost_tail_takes_an_unused_number_too() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        heard = len(await on.events(found.id))
+        end(truth(on, found), COMPLETED, at=1)
+        on.truth.rows[found.id].numbers_reserved = 3_000
+        await recovered(on, lost_tail=True)
+        assert [event["sequence_number"] for event in await on.events(found.id)] == [*range(heard), 3_000]
+
+
+async def test_one_that_was_never_asked_anything_has_used_nothing() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        await recovered(on, lost_tail=True)
+        assert (truth(on, found).status, truth(on, found).usage, on.truth.ledger) == ("incomplete", None, {})
+
+
+async def test_a_stream_of_a_response_that_has_just_begun_is_left_alone() -> None:
+    async with stage(AGAIN) as on:
+
+        class Late:
+            async def unended(self) -> list[str]:
+                """Return a stream whose response began after the orphans were counted."""
+                late = on.orphan()
+                await logged(on, late)
+                return [late.id]
+
+        recover = RecoverResponses(
+            on.ports, on.run, read_stored, log=Late(), live=on.live, turns=on.turns, spawn=on.spawn, lost_tail=False
+        )
+        assert await recover() == 0
+        await anyio.wait_all_tasks_blocked()
+        [response_id] = on.truth.rows
+        assert await on.types(response_id) == ["created"]
+
+
+async def test_turns_of_a_conversation_are_taken_over_in_their_order() -> None:
+    async with stage(AGAIN, [TextDelta("third"), Finished("stop")]) as on:
+        orphans = [on.orphan(text, conversation="conv_1") for text in ("one", "two", "three")]
+        for turn, found in enumerate(orphans, start=1):
+            on.truth.rows[found.id].response.turn = turn
+        on.truth.conversations["conv_1"] = 3
+        on.truth.ledger["call_x"] = orphans[0].id, "started", None
+        await logged(on, orphans[0], TextDelta("cut"))
+        await recovered(on)
+        assert [truth(on, found).status for found in orphans] == ["incomplete", "completed", "completed"]
+        assert [texts(request.items) for request in on.model.requests] == [
+            ["one", "cut", "two"],
+            ["one", "cut", "two", "again", "three"],
+        ]
+        assert (await on.types(orphans[2].id))[:2] == ["created", "queued"]
+
+
+async def test_what_is_new_in_a_conversation_waits_for_what_is_recovered() -> None:
+    go_on = anyio.Event()
+    async with stage([go_on, *AGAIN], AGAIN) as on:
+        found = on.orphan("one", conversation="conv_1")
+        on.truth.rows[found.id].response.turn = on.truth.conversations["conv_1"] = 1
+        await recovery(on)()
+        second = await on.started("two", conversation="conv_1")
+        await anyio.wait_all_tasks_blocked()
+        assert len(on.model.requests) == 1
+        go_on.set()
+        await on.ended(second)
+        assert texts(on.model.requests[1].items) == ["one", "again", "two"]
+
+
+async def test_recovery_waits_for_a_store_that_refuses() -> None:
+    async with stage(AGAIN) as on:
+        first, second = on.orphan(calls=1), on.orphan(calls=1)
+        for found in (first, second):
+            await logged(on, found, TextDelta("Hello"))
+        on.trouble.plan("finish", Unavailable("full"))
+        on.trouble.plan("end", Unavailable("full"))
+        await recovery(on)()
+        with anyio.fail_after(10):
+            assert [batch async for batch in await on.follow(ME, second.id)]
+        assert [truth(on, found).status for found in (first, second)] == ["incomplete", "incomplete"]
+        assert (await on.types(first.id)).count("incomplete") == 1
+        assert len(on.reports) == 2
+
+
+@pytest.mark.parametrize("error", [Fenced(), Gone("deleted"), ZeroDivisionError()])
+async def test_one_that_cannot_be_helped_does_not_harm_the_others(error: Exception) -> None:
+    async with stage(AGAIN) as on:
+        orphans = [on.orphan(text, conversation="conv_1", calls=1) for text in ("one", "two")]
+        for turn, found in enumerate(orphans, start=1):
+            on.truth.rows[found.id].response.turn = turn
+        await logged(on, orphans[0], TextDelta("cut"))
+        await logged(on, orphans[1])
+        on.trouble.plan("finish", error)
+        await recovered(on)
+        assert truth(on, orphans[1]).status == "completed"
+        assert len(on.reports) == isinstance(error, ZeroDivisionError)
+
+
+async def test_a_response_that_is_deleted_while_recovery_is_under_way_is_not_run() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        await recovery(on)()
+        del on.truth.rows[found.id]
+        await anyio.wait_all_tasks_blocked()
+        assert (on.model.requests, on.live.all_running()) == ([], [])
+
+
+async def test_long_logs_are_read_whole() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, *[TextDelta("x") for _ in range(2_500)])
+        await recovered(on)
+        assert texts(truth(on, found).output) == ["x" * 2_500]
+
+
+async def test_nothing_to_recover_is_nothing_to_do() -> None:
+    async with stage(AGAIN) as on:
+        assert await recovery(on)() == 0
+        await anyio.wait_all_tasks_blocked()
+        assert on.happened == ["settle_abandoned "]
