@@ -64,7 +64,10 @@ class Resolver:
 
     async def still_valid(self, principal: Principal) -> bool:
         """Return whether the key behind a live socket has not been revoked."""
-        return await self._keys.alive(principal.key_id)
+        alive = await self._keys.alive(principal.key_id)
+        if not alive:
+            self._known = OrderedDict((k, known) for k, known in self._known.items() if known[1].id != principal.key_id)
+        return alive
 
     async def _find(self, hashed: str) -> ApiKey:
         now = self._monotonic()

@@ -13,6 +13,7 @@ import anyio
 import uvicorn
 
 from chatbackend.infra.web.http import ASGIApp
+from chatbackend.infra.web.lingering import LingeringWebSocket
 
 KEEP_ALIVE_S = 75  # longer than a gateway's idle upstream connections (Kong: 60 s)
 GRACE_S = 3  # for connections that are still open when everything has ended
@@ -60,7 +61,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=LingeringWebSocket,
         lifespan="off",
         log_config=None,
         access_log=False,

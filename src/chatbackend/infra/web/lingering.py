@@ -1,0 +1,32 @@
+"""uvicorn's WebSocket, but one that lets a client read why it was closed.
+
+uvicorn closes the transport right behind the close frame for a frame over the limit. What the client still sends
+then meets a closed socket, and the reset that answers it overtakes the close frame: the client sees 1006, not 1009.
+Source: RFC 6455 section 7.1.1, RFC 1122 section 4.2.2.13.
+"""
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+LINGER_S = 2.0
+
+
+class LingeringWebSocket(WebSocketsSansIOProtocol):
+    """After a protocol error: say it, then read on and drop what comes until the client hangs up, for a while."""
+
+    _lingers = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, unless they come behind our close frame."""
+        if not self._lingers:
+            super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        """Send the close frame that the protocol has made, and linger."""
+        closing = self.conn.close_sent
+        code, reason = (1002, "") if closing is None else (closing.code, closing.reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.stop_keepalive()
+        self.close_sent = self._lingers = True
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
