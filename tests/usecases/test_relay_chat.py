@@ -6,7 +6,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from chatbackend.domain.errors import InvalidRequest, UpstreamCut, UpstreamError
+from chatbackend.domain.errors import ChatError, InvalidRequest, Unavailable, UpstreamCut, UpstreamError
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.usage import Usage
@@ -41,9 +41,18 @@ class Answer:
 
     content_type = "text/event-stream"
 
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield b"ab"
         yield b"cd"
+
+    async def whole(self) -> bytes:
+        return b"abcd"
+
+    def close(self) -> None:
+        self._steps.append("hung up")
 
 
 class Upstream:
@@ -59,20 +68,23 @@ class Upstream:
             await anyio.sleep_forever()
         if self._error is not None:
             raise self._error
-        return Answer()
+        return Answer(self._steps)
 
 
 class Book:
     """A ledger that commits when it is awaited."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, error: ChatError | None = None) -> None:
         self._steps = steps
+        self._error = error
         self.usage: list[Usage] = []
 
     def started(self, principal: Principal, call: Call) -> Awaitable[None]:
         self._steps.append(f"begin {call.model}")
 
         async def commit() -> None:
+            if self._error is not None:
+                raise self._error
             self._steps.append("committed")
 
         return commit()
@@ -132,6 +144,27 @@ async def test_a_stream_that_just_stops_is_a_cut() -> None:
     with pytest.raises(UpstreamCut):
         _ = [chunk async for chunk in relayed.chunks()]
     assert len(book.usage) == 1
+
+
+async def test_a_whole_answer_comes_in_one_piece_and_is_settled() -> None:
+    relayed, book = await relay(Steps(), Told())
+    assert await relayed.whole() == b"abcd"
+    assert book.usage == [Usage(1, 4)]
+
+
+async def test_a_whole_answer_that_just_stops_is_a_cut_and_is_settled() -> None:
+    relayed, book = await relay(Steps(), Told(ended=False))
+    with pytest.raises(UpstreamCut):
+        await relayed.whole()
+    assert book.usage == [Usage(1, 4)]
+
+
+async def test_an_answer_whose_row_cannot_be_committed_is_hung_up_on() -> None:
+    steps = Steps()
+    run = RelayChat(Models(Upstream(steps)), Book(steps, Unavailable("no")), lambda prefix: prefix)
+    with pytest.raises(Unavailable):
+        await run(ME, "p/m", str.encode, stream=False, account=Told())
+    assert steps == ["begin p/m", "dial m", "hung up", "settled"]
 
 
 async def test_a_refused_call_has_one_settled_estimate() -> None:

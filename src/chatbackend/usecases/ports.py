@@ -71,6 +71,14 @@ class RelayedAnswer(Protocol):
         """
         ...
 
+    async def whole(self) -> bytes:
+        """Return the body in one piece, instead of `chunks`. Raises: UpstreamError (and below) when it breaks off."""
+        ...
+
+    def close(self) -> None:
+        """Hang up, unless the body was read to its end."""
+        ...
+
 
 class Relay(Protocol):
     """Passes Chat Completions requests to a provider that speaks them."""

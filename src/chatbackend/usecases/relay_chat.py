@@ -54,6 +54,20 @@ class Relayed:
         finally:
             self._ledger.settled(self._call, self._account.usage())
 
+    async def whole(self) -> bytes:
+        """Return the answer in one piece, at half the cost of `chunks`; what it cost is settled however it ends.
+
+        Raises: UpstreamError (and below).
+        """
+        try:
+            body = await self._answer.whole()
+            self._account.feed(body)
+            if not self._account.ended:
+                raise UpstreamCut("The provider's answer ended before its end.")
+            return body
+        finally:
+            self._ledger.settled(self._call, self._account.usage())
+
 
 class RelayChat:
     """Relays to deployments whose provider speaks Chat Completions."""
@@ -83,5 +97,10 @@ class RelayChat:
                 await committed
             self._ledger.settled(call, Usage(estimated=True))
             raise
-        await committed
+        try:
+            await committed
+        except BaseException:
+            answer.close()
+            self._ledger.settled(call, Usage(estimated=True))
+            raise
         return Relayed(answer, call, account, self._ledger)

@@ -222,14 +222,14 @@ async def test_a_connection_is_not_used_again_when_it_should_not_be(client: Lean
         assert server.connections == 2
 
 
-async def test_a_connection_that_the_peer_closed_or_spoke_on_unasked_is_not_used(client: LeanClient) -> None:
+async def test_a_connection_that_the_peer_closed_or_spoke_on_unasked_is_not_used() -> None:
     writers: list[asyncio.StreamWriter] = []
 
     async def keep(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         writer.write(SHORT)
 
-    async with peer(keep) as server:
+    async with LeanClient(trusted_s=0) as client, peer(keep) as server:
         await ask(client, server.target())
         writers[0].close()
         await writers[0].wait_closed()

@@ -1,8 +1,8 @@
 """SQLite behind one writer thread with group commit, and a few reader threads.
 
-All writes of the process go through the writer: it takes what waits, runs each piece inside a savepoint of
-one `BEGIN IMMEDIATE` transaction, commits once and then tells all of them. No timer: a commit starts when the
-last one ends, so a lone write waits for nothing and a crowd shares one fsync.
+All writes of the process go through the writer: it takes what waits, runs each piece inside a savepoint (a lone one
+needs none) of one `BEGIN IMMEDIATE` transaction, commits once and then tells all of them. No timer: a commit starts
+when the last one ends, so a lone write waits for nothing and a crowd shares one fsync.
 Source: https://sqlite.org/wal.html, https://sqlite.org/lang_transaction.html
 """
 
@@ -185,8 +185,9 @@ class SqliteDatabase:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, future in group:
-                outcomes.append((future, *self._savepoint(connection, work)))
-            connection.execute("COMMIT")
+                outcomes.append((future, *self._piece(connection, work, alone=len(group) == 1)))
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some errors
                 connection.execute("ROLLBACK")
@@ -197,18 +198,24 @@ class SqliteDatabase:
         if not loop.is_closed():
             loop.call_soon_threadsafe(_deliver, outcomes)
 
-    def _savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-        connection.execute("SAVEPOINT piece")
+    def _piece(
+        self, connection: sqlite3.Connection, work: Work[Any], *, alone: bool
+    ) -> tuple[Any, BaseException | None]:
+        """Run a piece of a group. A failed one is undone: to its savepoint, or all there is where it is `alone`."""
+        if not alone:
+            connection.execute("SAVEPOINT piece")
         try:
             result = drive(cast(Coroutine[Any, Any, Any], work(self._transaction)))
         except sqlite3.OperationalError:  # disk full, I/O error: the whole group is refused
             raise
         except Exception as error:
-            connection.execute("ROLLBACK TO piece")
+            connection.execute("ROLLBACK" if alone else "ROLLBACK TO piece")
+            result, failed = None, error
+        else:
+            failed = None
+        if not alone:
             connection.execute("RELEASE piece")
-            return None, error
-        connection.execute("RELEASE piece")
-        return result, None
+        return result, failed
 
 
 def _closed() -> Unavailable:

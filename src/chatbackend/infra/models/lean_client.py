@@ -19,6 +19,7 @@ from chatbackend.infra.models.lean_connection import LeanConnection
 from chatbackend.infra.models.timeouts import Timeouts
 
 IDLE_S = 15.0
+TRUSTED_S = 0.5  # a connection used this recently is not asked whether its peer has hung up; no server gives up so soon
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PATH_SAFE = "/%:@!$&'()*+,;=~"
@@ -75,8 +76,9 @@ def _line(name: str, value: str) -> str:
 class LeanClient:
     """Connections of a process to every upstream. Use with `async with`; leaving it hangs up on all of them."""
 
-    def __init__(self, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, *, idle_s: float = IDLE_S, trusted_s: float = TRUSTED_S) -> None:
         self._idle_s = idle_s
+        self._trusted_s = trusted_s
         self._idle: dict[tuple[str, int, bool], deque[tuple[float, LeanConnection]]] = {}
         self._busy: set[LeanConnection] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -102,7 +104,8 @@ class LeanClient:
         Never sent twice: a connection that dies under a request may have carried it to the provider.
         Raises: TimeoutError, OSError (Unreachable before anything was sent), Garbled.
         """
-        connection = self._take(to) or await self._connect(to, timeouts.connect_s)
+        loop = asyncio.get_running_loop()
+        connection = self._take(to, loop.time()) or await self._connect(loop, to, timeouts.connect_s)
         self._busy.add(connection)
         try:
             connection.send(
@@ -123,24 +126,22 @@ class LeanClient:
         """Take a connection back: to use it again where its answer was read to the end, else to close it."""
         self._busy.discard(connection)
         if connection.release():
-            loop = asyncio.get_running_loop()
-            self._idle.setdefault(to.origin, deque()).append((loop.time(), connection))
+            self._idle.setdefault(to.origin, deque()).append((connection.heard, connection))
             if self._sweep_timer is None:
+                loop = asyncio.get_running_loop()
                 self._sweep_timer = loop.call_later(self._idle_s, self._sweep, loop)
 
-    def _take(self, to: Target) -> LeanConnection | None:
+    def _take(self, to: Target, now: float) -> LeanConnection | None:
         """Return the connection used last, if one is still good."""
         pool = self._idle.get(to.origin)
-        oldest = asyncio.get_running_loop().time() - self._idle_s
         while pool:
             since, connection = pool.pop()
-            if since > oldest and connection.ready():
+            if since > now - self._idle_s and connection.ready(ask=since <= now - self._trusted_s):
                 return connection
             connection.close()
         return None
 
-    async def _connect(self, to: Target, wait_s: float) -> LeanConnection:
-        loop = asyncio.get_running_loop()
+    async def _connect(self, loop: asyncio.AbstractEventLoop, to: Target, wait_s: float) -> LeanConnection:
         connection = LeanConnection(loop)
         try:
             async with asyncio.timeout(wait_s):

@@ -37,6 +37,7 @@ class LeanConnection(asyncio.Protocol):
         self._open = False
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
+        self.heard = 0.0  # when the peer was last heard of, by the loop's clock
 
     def send(self, head: bytes, body: bytes, *, first_byte_s: float, between_s: float, whole: bool) -> None:
         """Send a request. The peer may be silent for `first_byte_s`, once the body has begun for `between_s`.
@@ -51,8 +52,8 @@ class LeanConnection(asyncio.Protocol):
         self._whole = whole
         self._first_byte_s, self._between_s = first_byte_s, between_s
         self._calling = True
-        self._heard = self._loop.time()
-        self._timer = self._loop.call_later(first_byte_s, self._look)
+        self.heard = self._loop.time()
+        self._look_at(self.heard + first_byte_s)
         self._transport.writelines((head, body))
 
     async def head(self) -> None:
@@ -69,17 +70,19 @@ class LeanConnection(asyncio.Protocol):
         chunk = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._unread = [], 0
         if self._paused:
-            self._paused, self._heard = False, self._loop.time()
+            self._paused, self.heard = False, self._loop.time()
             self._transport.resume_reading()
         return chunk
 
-    def ready(self) -> bool:
-        """Return whether another request may be sent: the peer has neither hung up nor spoken, not even just now."""
-        return self._open and not self._transport.is_closing() and not self._readable.poll(0)
+    def ready(self, *, ask: bool) -> bool:
+        """Return whether another request may be sent: the peer has neither hung up nor spoken.
+
+        `ask` the system, too: the loop may not have heard of it yet.
+        """
+        return self._open and not self._transport.is_closing() and not (ask and self._readable.poll(0))
 
     def release(self) -> bool:
         """End the call; False, and the connection is closed, when it cannot be used again."""
-        self._stop_timer()
         self._calling = False
         if self._reusable and self._open and not self._paused and self._transport.get_write_buffer_size() == 0:
             return True
@@ -88,7 +91,9 @@ class LeanConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Hang up at once."""
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._open:
             self._transport.abort()
         self._open = False
@@ -112,12 +117,11 @@ class LeanConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(Garbled(str(error)))
             return
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         self._bodyless = self._bodyless + len(data) if self._unread == unread else 0
         if self._bodyless > MAX_HEAD_BYTES:
             self._fail(Garbled("The head of the answer is too large."))
         elif self._ended:
-            self._stop_timer()
             self._wake()
         else:
             self._continue(just_begun=self._begun and not begun)
@@ -182,23 +186,32 @@ class LeanConnection(asyncio.Protocol):
     def _continue(self, *, just_begun: bool) -> None:
         """Go on with an answer that is not all there."""
         if just_begun:
-            self._stop_timer()
-            self._timer = self._loop.call_later(self._between_s, self._look)
+            self._look_at(self.heard + self._between_s)
         if self._unread > MAX_UNREAD_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         if self._paused or not self._whole:
             self._wake()
 
+    def _look_at(self, due: float) -> None:
+        """Look at the peer then, or sooner: a timer outlives its call, most calls need none of their own."""
+        if self._timer is None or self._timer.when() > due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._look)
+
     def _look(self) -> None:
         """Give up on a silent peer; one that we have stopped ourselves may be silent."""
+        self._timer = None
+        if not self._calling or self._ended:
+            return
         now = self._loop.time()
         limit = self._between_s if self._begun else self._first_byte_s
-        due = now + limit if self._paused else self._heard + limit
+        due = (now if self._paused else self.heard) + limit
         if due <= now:
             self._fail(TimeoutError("The peer is silent."))
         else:
-            self._timer = self._loop.call_at(due, self._look)
+            self._look_at(due)
 
     def _fail(self, error: Exception) -> None:
         """End the connection, and with it an answer that is not all there."""
@@ -207,11 +220,6 @@ class LeanConnection(asyncio.Protocol):
             self._error = error
         self.close()
         self._wake()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def _hangup(cause: Exception | None, *, in_body: bool) -> ConnectionError:

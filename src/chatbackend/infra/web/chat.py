@@ -3,8 +3,6 @@
 import asyncio
 from contextlib import aclosing
 
-import anyio
-
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.wire import chat_relay
 from chatbackend.domain.errors import UpstreamError
@@ -31,52 +29,52 @@ class ChatRoutes:
         body = await request.body(self._max_body_bytes)
         asked = chat_relay.asked(body)
         account = chat_relay.Account(len(body), streamed=asked.stream is True)
-        with anyio.CancelScope() as scope:
-            watch = _Watch(request, scope)
-            try:
-                relayed = await self._relay(
-                    request.principal,
-                    asked.model,
-                    lambda name: body if name == asked.model else chat_relay.renamed(body, name),
-                    stream=asked.stream is True,
-                    account=account,
-                )
-                await (_stream(request, relayed) if asked.stream else _whole(request, relayed))
-            finally:
-                watch.close()
-        if scope.cancelled_caught:
-            raise Disconnected
+        watch = _Watch(request)
+        try:
+            relayed = await self._relay(
+                request.principal,
+                asked.model,
+                lambda name: body if name == asked.model else chat_relay.renamed(body, name),
+                stream=asked.stream is True,
+                account=account,
+            )
+            await (_stream(request, relayed) if asked.stream else request.answer(200, await relayed.whole()))
+        except asyncio.CancelledError:
+            if watch.gone:
+                raise Disconnected from None
+            raise
+        finally:
+            watch.close()
 
 
 class _Watch:
-    """Cancels a scope when the client goes away. It begins to look only once an answer takes its time."""
+    """Cancels its maker's task when the client goes away. It begins to look only once an answer takes its time.
 
-    def __init__(self, request: Request, scope: anyio.CancelScope) -> None:
+    No cancel scope: most answers are there before one would have paid for itself.
+    """
+
+    def __init__(self, request: Request) -> None:
+        loop = asyncio.get_running_loop()
+        self.gone = False
         self._request = request
-        self._scope = scope
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._start)
+        self._watched = asyncio.current_task(loop)
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(PATIENCE_S, self._start, loop)
 
     def close(self) -> None:
         """Stop looking."""
         self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
 
-    def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._look())
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = loop.create_task(self._look())
 
     async def _look(self) -> None:
         await self._request.receive()  # after the body, the next message can only be the disconnect
-        self._scope.cancel()
-
-
-async def _whole(request: Request, relayed: Relayed) -> None:
-    pieces: list[bytes] = []
-    async with aclosing(relayed.chunks()) as chunks:
-        async for chunk in chunks:
-            pieces.append(chunk)
-    await request.answer(200, b"".join(pieces))
+        if self._watched is not None:
+            self.gone = True
+            self._watched.cancel()
 
 
 async def _stream(request: Request, relayed: Relayed) -> None:
