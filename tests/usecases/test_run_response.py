@@ -237,6 +237,15 @@ async def test_a_search_that_fails_costs_no_call() -> None:
         assert (on.truth.ledger, on.model.requests, found.usage) == ({}, [], None)
 
 
+async def test_output_in_the_log_means_that_a_call_was_started() -> None:
+    """Recovery runs again what has a started call and no output; never what has output."""
+    async with stage(HELLO, passages=[TEA]) as on:
+        on.trouble.plan("start", Unavailable("full"))
+        found = await on.answered("tea?", **SEARCH)
+        assert (found.status, found.output, on.model.requests) == ("failed", [], [])
+        assert await on.types(found.id) == ["created", "in_progress", "failed"]
+
+
 async def test_what_was_said_before_is_put_before_the_question() -> None:
     async with stage(HELLO) as on:
         first = await on.answered("one")

@@ -1,20 +1,14 @@
 """Conversations and their items on a database; and the turn that each response in one takes."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    BindParameter,
-    Column,
-    Executable,
-    Select,
     bindparam,
     delete,
     literal,
     null,
     select,
-    tuple_,
     update,
 )
 
@@ -26,9 +20,10 @@ from chatbackend.domain.errors import Conflict, InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item
 from chatbackend.infra.db import requests
+from chatbackend.infra.db.paging import Listing
 from chatbackend.infra.db.tables.responses import CONVERSATIONS, ITEMS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
-from chatbackend.infra.db.transaction import Database, Params, Row, Transaction, adding, one
+from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.ports import Clock, Once
 
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
@@ -37,6 +32,7 @@ _MINE = (CONVERSATIONS.c.tenant == bindparam("tenant")) & (CONVERSATIONS.c.owner
 _ALIVE = tuple(literal(status) for status in ("queued", "in_progress"))
 
 _ADD = adding(CONVERSATIONS)
+_ALL = Listing(select(CONVERSATIONS), CONVERSATIONS.c.created_at, CONVERSATIONS.c.id, _MINE)
 _GET = select(CONVERSATIONS).where(CONVERSATIONS.c.id == bindparam("id"), _MINE)
 _UPDATE = (
     update(CONVERSATIONS)
@@ -65,6 +61,7 @@ _RUNNING = (
 )
 
 _IN = ITEMS.c.conversation_id == bindparam("conversation_id")
+_ITEMS = Listing(select(ITEMS.c.id, ITEMS.c.body), ITEMS.c.turn, ITEMS.c.pk, _IN, name=ITEMS.c.id)
 _ADD_ITEM = adding(ITEMS)
 _ITEM = select(ITEMS).where(_IN, ITEMS.c.id == bindparam("id"))
 _ADDED = select(ITEMS.c.id, ITEMS.c.body).where(_IN, ITEMS.c.turn == bindparam("turn")).order_by(ITEMS.c.pk)
@@ -75,24 +72,6 @@ _DETACH = (
 _DETACH_ONE = _DETACH.where(ITEMS.c.pk == bindparam("pk_"))
 _REMOVE = delete(ITEMS).where(_IN)
 _REMOVE_ONE = _REMOVE.where(ITEMS.c.pk == bindparam("pk"))
-
-
-def _pages(rows: Select[Any, Any], *order: Column[Any]) -> dict[tuple[bool, bool], Select[Any, Any]]:
-    """Return a list's statements by (newest first, behind a cursor); the cursor is a row's own `order` columns."""
-    names: list[BindParameter[Any]] = [bindparam(column.name) for column in order]
-    rows, cursor = rows.limit(bindparam("limit")), tuple_(*names)
-    downward = rows.order_by(*(column.desc() for column in order))
-    upward = rows.order_by(*order)
-    return {
-        (True, False): downward,
-        (False, False): upward,
-        (True, True): downward.where(tuple_(*order) < cursor),
-        (False, True): upward.where(tuple_(*order) > cursor),
-    }
-
-
-_PAGES = _pages(select(CONVERSATIONS).where(_MINE), CONVERSATIONS.c.created_at, CONVERSATIONS.c.id)
-_ITEM_PAGES = _pages(select(ITEMS.c.id, ITEMS.c.body).where(_IN), ITEMS.c.turn, ITEMS.c.pk)
 
 
 async def take_turn(tx: Transaction, principal: Principal, conversation_id: str, *, param: str) -> int:
@@ -165,8 +144,8 @@ class Conversations:
 
         async def work(tx: Transaction) -> tuple[list[Conversation], bool]:
             owner = {"tenant": principal.tenant, "owner": principal.owner}
-            rows = await _page(tx, _PAGES, known=_GET, scope=owner, window=window)
-            return [_conversation(row) for row in rows[: window.limit]], len(rows) > window.limit
+            rows, more = await _ALL.page(tx, window, owner)
+            return [_conversation(row) for row in rows], more
 
         return await self._database.read(work)
 
@@ -222,9 +201,7 @@ class Conversations:
 
         async def work(tx: Transaction) -> tuple[list[Row], bool]:
             await _found(tx, principal, conversation_id)
-            place = {"conversation_id": conversation_id}
-            rows = await _page(tx, _ITEM_PAGES, known=_ITEM, scope=place, window=window)
-            return rows[: window.limit], len(rows) > window.limit
+            return await _ITEMS.page(tx, window, {"conversation_id": conversation_id})
 
         return await self._database.read(work)
 
@@ -283,25 +260,6 @@ async def _found_item(tx: Transaction, principal: Principal, conversation_id: st
     if row is None:
         raise item_not_found(item_id)
     return row
-
-
-async def _page(
-    tx: Transaction,
-    pages: dict[tuple[bool, bool], Select[Any, Any]],
-    *,
-    known: Executable,
-    scope: Params,
-    window: Window,
-) -> list[Row]:
-    """Return a page and, behind it, one more row where there is one; `known` finds the row that the cursor names."""
-    after: Params = {}
-    if window.after:
-        row = await one(tx, known, {**scope, "id": window.after})
-        if row is None:
-            raise InvalidRequest(f"No item with id '{window.after}' in this list.", param="after")
-        after = row
-    wanted = pages[window.order == "desc", bool(after)]
-    return await tx.rows(wanted, {**after, **scope, "limit": window.limit + 1})
 
 
 def _result_gone() -> Conflict:

@@ -12,16 +12,23 @@ from chatbackend.infra.db.transaction import Params, Row, Transaction, one
 class Listing:
     """One list: `rows` without an order, ordered by (`created`, `key`); `own` says which rows are in the list.
 
-    The four statements that its pages need are built once.
+    Cursors are values of `name`, which is `key` unless it is given. The statements are built once.
     """
 
     def __init__(
-        self, rows: Select[*tuple[Any, ...]], created: "Column[int]", key: "Column[str]", own: ColumnElement[bool]
+        self,
+        rows: Select[*tuple[Any, ...]],
+        created: "Column[int]",
+        key: "Column[Any]",
+        own: ColumnElement[bool],
+        *,
+        name: "Column[str] | None" = None,
     ) -> None:
         self._rows = rows.where(own).limit(bindparam("limit"))
         self._created = created
         self._key = key
-        self._place = select(created.label("at")).where(own, key == bindparam("cursor"))
+        named = (key if name is None else name) == bindparam("cursor")
+        self._place = select(created.label("at"), key.label("place")).where(own, named)
         self._statements = {
             (descending, bounded): self._statement(descending=descending, bounded=bounded)
             for descending in (True, False)
@@ -42,7 +49,7 @@ class Listing:
             if row is None:
                 param = "after" if window.after else "before"
                 raise InvalidRequest(f"No item with id '{cursor}' in this list.", param=param)
-            known |= {"at": row["at"], "cursor": cursor}
+            known |= {"at": row["at"], "place": row["place"]}
         descending = (window.order == "desc") is not bool(window.before)
         rows = await tx.rows(self._statements[descending, bool(cursor)], known)
         found = rows[: window.limit]
@@ -53,5 +60,5 @@ class Listing:
         ordered = self._rows.order_by(*([each.desc() for each in place] if descending else place))
         if not bounded:
             return ordered
-        here, cursor = tuple_(*place), tuple_(bindparam("at"), bindparam("cursor"))
+        here, cursor = tuple_(*place), tuple_(bindparam("at"), bindparam("place"))
         return ordered.where(here < cursor if descending else here > cursor)
