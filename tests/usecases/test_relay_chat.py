@@ -1,5 +1,6 @@
 """A relayed call: one ledger row, committed before the first byte, settled however it ends."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 
@@ -43,9 +44,11 @@ class Answer:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+        self.over = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield b"ab"
+        self.over = True
         yield b"cd"
 
     async def whole(self) -> bytes:
@@ -144,6 +147,19 @@ async def test_a_stream_that_just_stops_is_a_cut() -> None:
     with pytest.raises(UpstreamCut):
         _ = [chunk async for chunk in relayed.chunks()]
     assert len(book.usage) == 1
+
+
+@pytest.mark.parametrize(("ended", "seen"), [(True, [False, True]), (False, [False, False])])
+async def test_the_last_chunk_is_known_for_the_last_unless_more_must_be_said(
+    ended: bool,  # noqa: FBT001  # a parameter of the test
+    seen: list[bool],
+) -> None:
+    relayed, _ = await relay(Steps(), Told(ended=ended))
+    over: list[bool] = []
+    with contextlib.suppress(UpstreamCut):
+        async for _ in relayed.chunks():
+            over.append(relayed.over)
+    assert over == seen
 
 
 async def test_a_whole_answer_comes_in_one_piece_and_is_settled() -> None:

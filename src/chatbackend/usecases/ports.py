@@ -64,6 +64,11 @@ class RelayedAnswer(Protocol):
 
     content_type: str
 
+    @property
+    def over(self) -> bool:
+        """Whether the chunk yielded last was the last one; may be known only later."""
+        ...
+
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives; close the generator to hang up.
 

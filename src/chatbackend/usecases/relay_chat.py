@@ -39,6 +39,11 @@ class Relayed:
         self._account = account
         self._ledger = ledger
 
+    @property
+    def over(self) -> bool:
+        """Whether the chunk yielded last was the last one of a whole answer; may be known only later."""
+        return self._answer.over and self._account.ended
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the answer as it comes; what it cost is settled however it ends.
 

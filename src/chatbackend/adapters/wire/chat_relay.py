@@ -9,6 +9,7 @@ from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage
 
 TAIL_BYTES = 8_192  # the end of a stream, where usage and the end mark stand
+SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
 DONE = b"data: [DONE]"
 _USAGE = b'"usage":'
 
@@ -68,23 +69,27 @@ class Account:
         self._request_bytes = request_bytes
         self._events = 0
         self._bytes = 0
-        self._tail = b""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the answer, cut anywhere."""
         self._bytes += len(chunk)
+        self._held.append(chunk)
         if self._streamed:
             self._events += chunk.count(b"data: ")
-            self._tail = chunk[-TAIL_BYTES:] if len(chunk) >= TAIL_BYTES else (self._tail + chunk)[-TAIL_BYTES:]
-        else:
-            self._tail += chunk
+            self._held_bytes += len(chunk)
+            if self._held_bytes > TAIL_BYTES + SLACK_BYTES:
+                tail = self._tail[-TAIL_BYTES:]
+                self._held, self._held_bytes = [tail], len(tail)
 
     @property
     def ended(self) -> bool:
         """Whether the answer is whole: a JSON body is, a stream is once it has its end mark or a finish reason."""
         if not self._streamed:
             return True
-        return DONE in self._tail or (b'"finish_reason":"' in self._tail.replace(b": ", b":"))
+        tail = self._tail
+        return DONE in tail or b'"finish_reason":"' in tail.replace(b": ", b":")
 
     def usage(self) -> Usage:
         """Return the provider's own count, else an estimate by events (a token each) and bytes."""
@@ -94,15 +99,20 @@ class Account:
         written = self._events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
 
+    @property
+    def _tail(self) -> bytes:
+        return b"".join(self._held)
+
     def _last_usage(self) -> bytes:
         """Return the JSON that holds the usage: the whole body, or the last event that speaks of it."""
+        tail = self._tail
         if not self._streamed:
-            return self._tail
-        at = self._tail.rfind(_USAGE)
-        start = self._tail.rfind(b"data: ", 0, at) if at >= 0 else -1
+            return tail
+        at = tail.rfind(_USAGE)
+        start = tail.rfind(b"data: ", 0, at) if at >= 0 else -1
         if start < 0:
             return b""
-        line = self._tail[start + 6 :].partition(b"\n")[0]
+        line = tail[start + 6 :].partition(b"\n")[0]
         return line.rstrip(b"\r")
 
 

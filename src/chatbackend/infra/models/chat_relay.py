@@ -61,6 +61,11 @@ class RelayedHttpAnswer:
         self._http = http
         self._closed = False
 
+    @property
+    def over(self) -> bool:
+        """See `RelayedAnswer.over`."""
+        return self._http.over
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """See `RelayedAnswer.chunks`."""
         try:

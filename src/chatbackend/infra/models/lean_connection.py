@@ -74,6 +74,11 @@ class LeanConnection(asyncio.Protocol):
             self._transport.resume_reading()
         return chunk
 
+    @property
+    def over(self) -> bool:
+        """Whether the answer was read to its end."""
+        return self._ended and not self._pieces
+
     def ready(self, *, ask: bool) -> bool:
         """Return whether another request may be sent: the peer has neither hung up nor spoken.
 

@@ -79,13 +79,16 @@ class _Watch:
 
 async def _stream(request: Request, relayed: Relayed) -> None:
     """Pass a stream on. An error inside it is its last event, and no end mark follows."""
+    over = False
     kind = relayed.content_type.encode("latin-1", "replace")
     await request.start(200, [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
     try:
         async with aclosing(relayed.chunks()) as chunks:
             async for chunk in chunks:
-                await request.send({"type": "http.response.body", "body": chunk, "more_body": True})
+                over = relayed.over
+                await request.send({"type": "http.response.body", "body": chunk, "more_body": not over})
     except UpstreamError as error:
         event = chat_relay.error_event(encode(wire_errors.envelope(error)))
         await request.send({"type": "http.response.body", "body": event, "more_body": True})
-    await request.send({"type": "http.response.body", "body": b""})
+    if not over:
+        await request.send({"type": "http.response.body", "body": b""})

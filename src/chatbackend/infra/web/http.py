@@ -80,14 +80,10 @@ class Request:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and headers; the body follows by `send`."""
-        extra = [(name.encode(), value.encode("latin-1")) for name, value in self.answered.items()]
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, (b"x-request-id", self.request_id.encode()), *extra],
-            }
-        )
+        headers = [*headers, (b"x-request-id", self.request_id.encode())]
+        if self.answered:
+            headers += [(name.encode(), value.encode("latin-1")) for name, value in self.answered.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def answer(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a JSON answer."""
