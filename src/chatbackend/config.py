@@ -1,6 +1,7 @@
 """Settings, read from the environment once, by `bootstrap` and `cli` only."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ LATER = {
     "AZURE_OPENAI_ENDPOINT": "Azure OpenAI comes with a later release; its /openai/v1 address works as OPENAI_ENDPOINT",
     "PERPLEXITY_ENDPOINT": "Perplexity comes with a later release; unset it",
 }
+_VISIBLE = re.compile("[!-~]+")  # what a header carries as it is
 ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
 
 
@@ -41,10 +43,17 @@ def _origin(value: str) -> str:
     return value
 
 
+def _carried(value: SecretStr) -> SecretStr:
+    if not _VISIBLE.fullmatch(value.get_secret_value()):
+        raise ValueError("use visible ASCII characters only, without spaces or line breaks")
+    return value
+
+
 def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+Key = Annotated[SecretStr, AfterValidator(_carried)]
 Endpoint = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -56,7 +65,7 @@ class Settings(BaseModel):
     chatbackend_data_dir: Path = Field(
         Path("data"), description="Folder of all embedded state; a relative one lies where the server is started."
     )
-    chatbackend_bootstrap_key: SecretStr | None = Field(None, description="The first API key, instead of a random one.")
+    chatbackend_bootstrap_key: Key | None = Field(None, description="The first API key, instead of a random one.")
     chatbackend_allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default_factory=list,
         description="Browser origins for CORS and WebSockets, separated by commas; default: same origin and localhost.",
@@ -81,18 +90,18 @@ class Settings(BaseModel):
     )
 
     openai_endpoint: Endpoint | None = Field(None, description="OpenAI, or a server that speaks its Chat Completions.")
-    openai_api_key: SecretStr | None = Field(None, description="Key for OPENAI_ENDPOINT.")
+    openai_api_key: Key | None = Field(None, description="Key for OPENAI_ENDPOINT.")
     openai_models: list[str] = Field(
         default_factory=list[str], description="Models of OPENAI_ENDPOINT, separated by commas; default: any name."
     )
     claude_endpoint: Endpoint | None = Field(None, description="Anthropic, or a server that speaks its Messages API.")
-    claude_api_key: SecretStr | None = Field(None, description="Key for CLAUDE_ENDPOINT.")
-    anthropic_api_key: SecretStr | None = Field(None, description="Used when CLAUDE_API_KEY is not set.")
+    claude_api_key: Key | None = Field(None, description="Key for CLAUDE_ENDPOINT.")
+    anthropic_api_key: Key | None = Field(None, description="Used when CLAUDE_API_KEY is not set.")
     claude_models: list[str] = Field(
         default_factory=list[str], description="Models of CLAUDE_ENDPOINT, separated by commas; default: any name."
     )
     llama31_endpoint: Endpoint | None = Field(None, description="An OpenAI-compatible server of Llama 3.1.")
-    llama31_api_key: SecretStr | None = Field(None, description="Key for LLAMA31_ENDPOINT, if it wants one.")
+    llama31_api_key: Key | None = Field(None, description="Key for LLAMA31_ENDPOINT, if it wants one.")
     llama31_models: list[str] = Field(
         default_factory=list[str], description="Models of LLAMA31_ENDPOINT, separated by commas; default: any name."
     )

@@ -1,0 +1,128 @@
+"""Settings out of the environment: read, or refused in one line that names the variable and shows no secret."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatbackend.config import LATER, ONLY, BadSetting, Settings, load
+
+SECRET = "canary-s3cret"
+VARIABLES = sorted(name.upper() for name in Settings.model_fields)
+KEYS = [name for name in VARIABLES if name.endswith("_KEY")]
+
+
+def refusal(**environment: str) -> str:
+    with pytest.raises(BadSetting) as refused:
+        load(environment)
+    line = str(refused.value)
+    assert "\n" not in line
+    return line
+
+
+def test_without_any_variable_there_are_defaults() -> None:
+    found = load({})
+    assert (found.chatbackend_host, found.chatbackend_port, found.chatbackend_data_dir) == (
+        "127.0.0.1",
+        8000,
+        Path("data"),
+    )
+    assert found.endpoint("OPENAI") is None
+    assert found.models("OPENAI") == []
+    assert found.key(("CLAUDE_API_KEY", "ANTHROPIC_API_KEY")) == ""
+
+
+def test_what_is_set_is_read_and_what_is_empty_is_not_set() -> None:
+    found = load(
+        {
+            "CHATBACKEND_PORT": "9000",
+            "CHATBACKEND_DATA_DIR": "",
+            "CHATBACKEND_ALLOWED_ORIGINS": "https://a.example, https://b.example/,",
+            "OPENAI_ENDPOINT": "http://127.0.0.1:1234/v1",
+            "OPENAI_MODELS": "gpt-a, gpt-b",
+            "OPENAI_API_KEY": "sk-x",
+            "PATH": "/bin",
+        }
+    )
+    assert (found.chatbackend_port, found.chatbackend_data_dir) == (9000, Path("data"))
+    assert found.chatbackend_allowed_origins == ["https://a.example", "https://b.example/"]
+    assert (found.endpoint("OPENAI"), found.models("OPENAI")) == ("http://127.0.0.1:1234/v1", ["gpt-a", "gpt-b"])
+    assert found.key(("OPENAI_API_KEY",)) == "sk-x"
+
+
+def test_of_two_keys_the_first_that_is_set_counts() -> None:
+    names = ("CLAUDE_API_KEY", "ANTHROPIC_API_KEY")
+    assert load({"ANTHROPIC_API_KEY": "second"}).key(names) == "second"
+    assert load({"CLAUDE_API_KEY": "first", "ANTHROPIC_API_KEY": "second"}).key(names) == "first"
+
+
+BAD = [
+    ("CHATBACKEND_PORT", "web", "integer"),
+    ("CHATBACKEND_PORT", "-1", "0"),
+    ("CHATBACKEND_PORT", "65536", "65535"),
+    ("CHATBACKEND_MAX_BODY_BYTES", "10", "1024"),
+    ("CHATBACKEND_MAX_FILE_BYTES", "many", "integer"),
+    ("CHATBACKEND_MAX_RUNNING", "0", "1"),
+    ("CHATBACKEND_RESPONSE_DEADLINE_S", "0", "greater than 0"),
+    ("CHATBACKEND_RESPONSE_DEADLINE_S", "nan", "nan"),
+    ("CHATBACKEND_DRAIN_S", "16", "15"),
+    ("CHATBACKEND_DRAIN_S", "-1", "0"),
+    ("CHATBACKEND_LOG_LEVEL", "verbose", "info"),
+    ("CHATBACKEND_ALLOWED_ORIGINS", "app.example.com", "https://app.example.com"),
+    ("OPENAI_ENDPOINT", "api.openai.com", "https://"),
+    ("OPENAI_ENDPOINT", "http://", "https://"),
+    ("OPENAI_ENDPOINT", "http://[::1", "IPv6"),
+    ("CLAUDE_ENDPOINT", "http://x:0", "port"),
+    ("LLAMA31_ENDPOINT", "http://x:99999", "Port"),
+    ("CHATBACKEND_BOOTSTRAP_KEY", "short", "8 characters"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "mend"), BAD)
+def test_a_bad_value_is_named_and_mended_in_one_line(name: str, value: str, mend: str) -> None:
+    line = refusal(**{name: value})
+    assert line.startswith(name)
+    assert mend in line
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("wrong", [f"{SECRET}\n", f" {SECRET}", f"{SECRET} x", f"{SECRET}\u00e9"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(name: str, wrong: str) -> None:
+    line = refusal(**{name: wrong})
+    assert line.startswith(name)
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_what_comes_later_is_said_to_come_later(name: str) -> None:
+    line = refusal(**{name: f"scheme://user:{SECRET}@host"})
+    assert line.startswith(name)
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(("name", "scheme"), sorted(ONLY.items()))
+def test_what_this_release_does_not_know_is_refused_with_what_it_knows(name: str, scheme: str) -> None:
+    line = refusal(**{name: f"other://user:{SECRET}@host"})
+    assert line.startswith(name)
+    assert scheme in line
+    assert SECRET not in line
+    load({name: scheme})
+
+
+def test_credentials_in_an_address_are_refused_and_not_shown() -> None:
+    line = refusal(OPENAI_ENDPOINT=f"https://me:{SECRET}@api.openai.com")
+    assert "_API_KEY" in line
+    assert SECRET not in line
+
+
+@given(st.sampled_from(VARIABLES), st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12))
+def test_any_value_is_read_or_refused_in_one_line_that_names_its_variable(name: str, value: str) -> None:
+    try:
+        load({name: value})
+    except BadSetting as refused:
+        line = str(refused)
+        assert line.startswith(name)
+        assert len(line.splitlines()) == 1
+        if name in KEYS and len(value) > 3:
+            assert value not in line
