@@ -70,6 +70,12 @@ async def test_a_conversation_forks_onto_another_lane(socket: RawSocket, upstrea
     assert prompt(upstream) == ["first", one, "second"]
 
 
+async def test_a_refused_continuation_gives_up_its_lanes_context(socket: RawSocket) -> None:
+    first, _ = await answered(socket, "first", store=False, stream_id="left")
+    assert (await refused(socket, first, stream_id="left", temperature=7))["param"] == "temperature"
+    assert (await refused(socket, first, stream_id="left"))["code"] == "previous_response_not_found"
+
+
 async def test_a_failed_continuation_gives_up_its_lanes_context_and_a_failed_fork_does_not(socket: RawSocket) -> None:
     first, _ = await answered(socket, "first", store=False, stream_id="left")
     assert (await refused(socket, first, stream_id="right", temperature=7))["param"] == "temperature"

@@ -1,6 +1,5 @@
 """Handshakes that are refused, and sockets that we close: too large, too slow, revoked."""
 
-import http.client
 import json
 import sqlite3
 import time
@@ -9,6 +8,7 @@ from contextlib import closing, suppress
 import anyio
 import anyio.to_thread
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatbackend.infra.web.outbox import STALL_S
@@ -57,12 +57,14 @@ async def test_an_allowed_origin_and_a_subprotocol_are_taken(running: Server) ->
         assert (await socket.through())[-1]["type"] == "response.completed"
 
 
-def test_a_plain_request_to_the_socket_is_no_upgrade(running: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
-    with closing(connection):
-        connection.request("PUT", "/v1/responses", headers={"authorization": f"Bearer {running.key}"})
-        error = json.loads(connection.getresponse().read())["error"]
-    assert "POST" in error["message"]
+async def test_a_socket_is_told_from_the_other_routes(running: Server) -> None:
+    for path, status in (("/v1/nothing", 404), ("/v1/models", 405)):
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(
+                f"{running.ws_url}{path}", additional_headers={"authorization": f"Bearer {running.key}"}
+            ):
+                pass
+        assert caught.value.response.status_code == status
 
 
 @pytest.mark.parametrize("characters", [2**20, 3 * 2**20, 40 * 2**20])
