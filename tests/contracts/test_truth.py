@@ -245,6 +245,17 @@ async def test_a_conversation_gives_each_turn_what_came_before_it(world: World) 
     assert await world.context(three) == ["zero", "a", "A", "b", "B", "later"]
 
 
+async def test_a_branch_off_a_conversation_knows_what_came_before_its_turn_there(world: World) -> None:
+    await world.conversations.create(ME, Conversation("conv_1", 0), [], once=None)
+    await world.ended("A", input="a", conversation="conv_1")
+    two = await world.ended("B", input="b", conversation="conv_1")
+    await world.ended("C", input="c", conversation="conv_1")
+    branch = await world.ended("X", input="x", previous_response_id=two.id)
+    assert await world.context(branch) == ["a", "A", "b", "B"]
+    further = await world.begun(input="y", previous_response_id=branch.id)
+    assert await world.context(further) == ["a", "A", "b", "B", "x", "X"]
+
+
 async def test_a_turn_knows_whether_it_comes_behind_others(world: World) -> None:
     await world.conversations.create(ME, Conversation("conv_1", 0), [], once=None)
     made, asked = world.response(conversation="conv_1")

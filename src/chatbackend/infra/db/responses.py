@@ -105,27 +105,25 @@ _ABANDONED = (
 )
 
 
-def _chain() -> Executable:
-    """Items of all ancestors by `previous_response_id`, oldest first, each response's input before its output."""
-    start = select(RESPONSES.c.id, RESPONSES.c.previous_response_id, literal(0).label("depth")).where(
-        RESPONSES.c.id == bindparam("previous"),
-        RESPONSES.c.tenant == bindparam("tenant"),
-        RESPONSES.c.owner == bindparam("owner"),
-    )
-    chain = start.cte("chain", recursive=True)
-    chain = chain.union_all(
-        select(RESPONSES.c.id, RESPONSES.c.previous_response_id, chain.c.depth + 1).where(
-            RESPONSES.c.id == chain.c.previous_response_id
-        )
-    )
+def _chain() -> tuple[Executable, Executable]:
+    """Return two queries about the ancestors by `previous_response_id`.
+
+    Their items, oldest first, each response's input before its output; and the place of the first in its conversation.
+    """
+    mine = (RESPONSES.c.tenant == bindparam("tenant")) & (RESPONSES.c.owner == bindparam("owner"))
+    start = select(RESPONSES.c.id, RESPONSES.c.previous_response_id, literal(0).label("depth"))
+    chain = start.where(RESPONSES.c.id == bindparam("previous"), mine).cte("chain", recursive=True)
+    step = select(RESPONSES.c.id, RESPONSES.c.previous_response_id, chain.c.depth + 1)
+    chain = chain.union_all(step.where(RESPONSES.c.id == chain.c.previous_response_id, mine))
+    items = select(ITEMS.c.body).join(chain, ITEMS.c.response_id == chain.c.id)
+    root = select(RESPONSES.c.conversation_id, RESPONSES.c.turn).join(chain, RESPONSES.c.id == chain.c.id)
     return (
-        select(ITEMS.c.body)
-        .join(chain, ITEMS.c.response_id == chain.c.id)
-        .order_by(chain.c.depth.desc(), ITEMS.c.direction, ITEMS.c.position)  # 'input' sorts before 'output'
+        items.order_by(chain.c.depth.desc(), ITEMS.c.direction, ITEMS.c.position),  # 'input' sorts before 'output'
+        root.where(RESPONSES.c.conversation_id.is_not(None)),
     )
 
 
-_CHAIN = _chain()
+_CHAIN, _CHAIN_ROOT = _chain()
 
 
 class Responses:
@@ -192,15 +190,16 @@ class Responses:
     async def context(self, response: Response) -> list[Item]:
         """See `Truth.context`."""
 
+        previous, owner = response.previous_response_id, response.principal
+        known = {"previous": previous, "tenant": owner.tenant, "owner": owner.owner}
+
         async def work(tx: Transaction) -> list[Row]:
-            rows: list[Row] = []
-            owner = {"tenant": response.principal.tenant, "owner": response.principal.owner}
-            if response.conversation_id is not None:
-                known = {"conversation_id": response.conversation_id, "turn": response.turn}
-                rows += await tx.rows(_CONVERSATION_CONTEXT, known)
-            elif response.previous_response_id is not None:
-                rows += await tx.rows(_CHAIN, {"previous": response.previous_response_id, **owner})
-            return rows
+            if previous is None:
+                place: Row = {"conversation_id": response.conversation_id, "turn": response.turn}
+                return await tx.rows(_CONVERSATION_CONTEXT, place)
+            root = await one(tx, _CHAIN_ROOT, known)
+            before = [] if root is None else await tx.rows(_CONVERSATION_CONTEXT, root)
+            return before + await tx.rows(_CHAIN, known)
 
         return [wire.decode(row["body"]) for row in await self._database.read(work)]
 
