@@ -1,12 +1,14 @@
 """The command line: `chatbackend serve`, `keys`, `migrate`, `doctor`, `worker`."""
 
 import contextlib
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import anyio
+import sqlalchemy.exc
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -82,6 +84,10 @@ def serve() -> None:
         folder = settings.chatbackend_data_dir
         message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
         raise _stop(message) from error
+    except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
+        folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
+        message = f"A database in the data folder '{folder}' cannot be read ({why}). Restore it from a backup."
+        raise _stop(message) from error
     if refused:
         raise _stop(refused)
 
@@ -97,11 +103,12 @@ async def _serve(settings: Settings) -> str:
         with contextlib.closing(listener):
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            first_key = await built.first_key()
             await server.serve(
                 built.web,
                 listener,
                 max_frame_bytes=settings.chatbackend_max_body_bytes + 2**20,
-                listening=lambda: _greet(url, built.first_key),
+                listening=lambda: _greet(url, first_key),
                 drain=lambda: built.drain(settings.chatbackend_drain_s),
             )
     return ""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,10 +102,13 @@ STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the
 
 @dataclass(slots=True)
 class App:
-    """A built server: its ASGI application, its first key where one was made now, and how to stop it."""
+    """A built server: its ASGI application, how to get its first key, and how to stop it.
+
+    `first_key` makes and returns a key where there is none yet: called once it is sure that it can be shown.
+    """
 
     live: Live
-    first_key: str | None
+    first_key: Callable[[], Awaitable[str | None]]
     web: WebApp = field(init=False)
     ready: bool = True
 
@@ -160,7 +163,8 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         base = await _open(settings, stack)
         engine = await _engine(base)
         keys = Keys(base.truth)
-        app = App(engine.live, await _first_key(settings, keys, int(base.clock.now())))
+        await _bootstrap_key(settings, keys)
+        app = App(engine.live, partial(_first_key, keys))
         app.web = _web(
             base, engine, Resolver(keys, time.monotonic), ready=lambda: app.ready, log=_access_log(settings, stack)
         )
@@ -305,11 +309,21 @@ async def _booted_since(facts: Facts) -> bool:
     return known is not None and (known != now or not now)
 
 
-async def _first_key(settings: Settings, keys: Keys, now: int) -> str | None:
-    """Store the bootstrap key; without one, make and return the first key when there is none yet."""
+async def _bootstrap_key(settings: Settings, keys: Keys) -> None:
+    """Store the key that the settings give, if they give one."""
     given = settings.chatbackend_bootstrap_key
-    if given is None and await keys.all():
+    if given is not None:
+        await _store_key(keys, given.get_secret_value())
+
+
+async def _first_key(keys: Keys) -> str | None:
+    """Make a key where there is none yet and return its secret: nobody can see it later."""
+    if await keys.all():
         return None
-    token = given.get_secret_value() if given else new_key()
-    await keys.add(ApiKey(new_id("key"), TENANT, ACCOUNT, "bootstrap", now), hash_key(token))
-    return None if given else token
+    token = new_key()
+    await _store_key(keys, token)
+    return token
+
+
+async def _store_key(keys: Keys, token: str) -> None:
+    await keys.add(ApiKey(new_id("key"), TENANT, ACCOUNT, "bootstrap", int(time.time())), hash_key(token))
