@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.support.server import Server
+from tests.support.server import Server, serving
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -28,12 +28,9 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def server(tmp_path: Path, upstream: Upstream) -> AsyncIterator[Server]:
-    running = Server(tmp_path, {"LLAMA31_ENDPOINT": f"{upstream.url}/v1", "CLAUDE_ENDPOINT": upstream.url})
-    await anyio.to_thread.run_sync(running.start)
-    try:
+    settings = {"LLAMA31_ENDPOINT": f"{upstream.url}/v1", "CLAUDE_ENDPOINT": upstream.url}
+    async with serving(tmp_path, settings) as running:
         yield running
-    finally:
-        await anyio.to_thread.run_sync(running.stop)
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import anyio.to_thread
 import pytest
 
 from tests.support.event_check import check_events
@@ -158,6 +160,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+@asynccontextmanager
+async def serving(folder: Path, env: Mapping[str, str]) -> AsyncGenerator[Server, None]:
+    """Run a server while an upstream lives on this very loop: starting and stopping wait in a thread."""
+    server = Server(folder, env)
+    await anyio.to_thread.run_sync(server.start)
+    try:
+        yield server
+    finally:
+        await anyio.to_thread.run_sync(server.stop)
 
 
 @pytest.fixture

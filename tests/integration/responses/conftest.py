@@ -4,13 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import anyio.to_thread
 import httpx2
 import openai
 import pytest
 
 from tests.support import sdk
-from tests.support.server import Server
+from tests.support.server import Server, serving
 from tests.support.upstream import Upstream
 
 MODEL = "llama31/scripted-n20"
@@ -40,12 +39,8 @@ async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) 
         "CHATBACKEND_ALLOWED_ORIGINS": "https://app.example.com",
         "CHATBACKEND_LOG_LEVEL": "debug",
     }
-    server = Server(tmp_path_factory.mktemp("server"), settings)
-    await anyio.to_thread.run_sync(server.start)
-    try:
+    async with serving(tmp_path_factory.mktemp("server"), settings) as server:
         yield server
-    finally:
-        await anyio.to_thread.run_sync(server.stop)
 
 
 @pytest.fixture

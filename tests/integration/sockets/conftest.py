@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncGenerator
 
-import anyio.to_thread
 import pytest
 
 from tests.support.raw_socket import RawSocket, raw_socket
-from tests.support.server import Server
+from tests.support.server import Server, serving
 from tests.support.upstream import Upstream
 
 
@@ -23,12 +22,8 @@ async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) 
         "CHATBACKEND_MAX_BODY_BYTES": str(2**20),
         "CHATBACKEND_DRAIN_S": "0.1",  # some tests leave endless responses behind
     }
-    server = Server(tmp_path_factory.mktemp("server"), settings)
-    await anyio.to_thread.run_sync(server.start)
-    try:
+    async with serving(tmp_path_factory.mktemp("server"), settings) as server:
         yield server
-    finally:
-        await anyio.to_thread.run_sync(server.stop)
 
 
 @pytest.fixture

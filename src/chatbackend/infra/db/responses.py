@@ -155,7 +155,8 @@ class Responses:
         """See `Truth.start`."""
 
         async def work(tx: Transaction) -> None:
-            await tx.execute(_SETTLE_DEAD, self._dead(response, None))
+            if call.attempt > 1:  # the first call of a response has no dead one before it
+                await tx.execute(_SETTLE_DEAD, self._dead(response, None))
             await tx.execute(_ADD_CALL, self._call_row(response, call))
             if response.store:
                 await tx.execute(_START, {"id_": response.id})
