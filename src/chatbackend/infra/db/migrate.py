@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 
 from chatbackend.infra.db.sqlite import BUSY_TIMEOUT_S
 from chatbackend.infra.db.tables.events import EVENTS_METADATA
@@ -17,7 +17,7 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 def migrate(path: Path) -> None:
     """Apply every migration that the SQLite truth at `path` lacks; made when it is missing."""
     engine = _engine(path)
-    with engine.connect() as connection:
+    with engine.begin() as connection:  # one transaction: a kill in the middle leaves what was there before
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -43,7 +43,14 @@ def make_event_log(path: Path) -> None:
 
 
 def _engine(path: Path) -> Engine:
-    return create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+    """Return an engine whose transactions hold DDL too: the driver by itself begins none before it."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None})
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _config() -> Config:
