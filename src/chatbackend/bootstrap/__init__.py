@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 
 import anyio
 import anyio.to_thread
@@ -22,6 +23,7 @@ from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.config import Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.responses import interrupted
+from chatbackend.domain.routing import Health
 from chatbackend.infra.blobs.local import LocalBlobs as LocalBlobs
 from chatbackend.infra.db import migrate
 from chatbackend.infra.db.chunk_sets import StoredIndexing as StoredIndexing
@@ -42,13 +44,12 @@ from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.infra.log.wakeups import Wakeups as Wakeups
-from chatbackend.infra.models.catalog import Catalog
+from chatbackend.infra.models.catalog import Catalog as Catalog
 from chatbackend.infra.models.chat_relay import ChatRelay as ChatRelay
 from chatbackend.infra.models.http_model import HttpModel as HttpModel
 from chatbackend.infra.models.http_model import client_session
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_model import LocalModel as LocalModel
-from chatbackend.infra.models.timeouts import Timeouts as Timeouts
 from chatbackend.infra.parsing.limits import ParseLimits as ParseLimits
 from chatbackend.infra.parsing.pool import ParserPool as ParserPool
 from chatbackend.infra.queues.embedded import EmbeddedQueue as EmbeddedQueue
@@ -72,6 +73,7 @@ from chatbackend.infra.web.sockets import ResponseSockets
 from chatbackend.infra.web.store_files import StoreFileRoutes as StoreFileRoutes
 from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.infra.web.vector_stores import VectorStoreRoutes as VectorStoreRoutes
+from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.clean_up import CleanUp as CleanUp
 from chatbackend.usecases.create_response import CreateResponse
@@ -135,7 +137,7 @@ class _Base:
     log: SqliteEventLog
     tasks: Tasks
     files: FileParts
-    models: Catalog
+    ask: AskModel
     facts: Facts
     clock: SystemClock
     ids: Ids
@@ -183,7 +185,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     session = await stack.enter_async_context(client_session())
     lean = await stack.enter_async_context(LeanClient())
-    clock = SystemClock()
+    clock, ids = SystemClock(), Ids()
     parts = await files(stack, settings, truth, clock)
     return _Base(
         settings,
@@ -191,10 +193,10 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
         SqliteEventLog(log, clock.now),
         await stack.enter_async_context(Tasks()),
         files=parts,
-        models=models(settings, session, lean),
+        ask=AskModel(models(settings, session, lean), Health(), ids, SystemRandom().random),
         facts=Facts(truth),
         clock=clock,
-        ids=Ids(),
+        ids=ids,
     )
 
 
@@ -206,7 +208,7 @@ async def _engine(base: _Base) -> _Engine:
         truth,
         base.log,
         unstored_log,
-        models=base.models,
+        ask=base.ask,
         search=base.files.search,
         prepare=PrepareRequest(base.files.attachments),
         renderer=ResponseEvents(),
@@ -235,8 +237,8 @@ def _web(
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
     conversations = Conversations(base.truth, base.clock)
-    relay = RelayChat(base.models, Ledger(base.truth, base.clock, report=report, spawn=base.tasks), base.ids)
-    system = SystemRoutes(base.models, ready, started_at=int(base.clock.now()))
+    ledger = Ledger(base.truth, base.clock, report=report, spawn=base.tasks)
+    system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
     parts = (
         ResponseRoutes(
             engine.create,
@@ -248,7 +250,7 @@ def _web(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
-        ChatRoutes(relay, max_body_bytes=limit),
+        ChatRoutes(base.ask.models, RelayChat(base.ask, ledger), max_body_bytes=limit),
         _sockets(base, engine, resolver),
         ConversationRoutes(
             conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit

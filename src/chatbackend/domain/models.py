@@ -26,6 +26,7 @@ class ModelProfile:
     reads_passages: bool = True  # as numbered text in its instructions
     accepts_stream_options: bool = True
     max_tokens_field: str = "max_tokens"
+    accepts_prefill: bool = False  # goes on from an assistant's last message as its own beginning
     system_role: Literal["system", "developer"] = "system"
     thinking: Literal["none", "adaptive", "budget"] = "adaptive"
 
@@ -69,8 +70,8 @@ class ModelRequest:
 
     `items` is the whole context in order; `passages` are what a file search found for it (already
     inside `instructions` for models that read prompts; the `local` model answers from them).
-    `extra` holds request fields that we do not know and pass on to a provider of the same dialect,
-    which `extra_dialect` names.
+    `extra` holds request fields that we do not know: they are spoken only to a provider of `extra_dialect`.
+    `hints` holds fields of that dialect which its own definition lets a server ignore: dropped elsewhere.
     """
 
     model: str
@@ -87,8 +88,12 @@ class ModelRequest:
     top_logprobs: int | None = None
     text_format: TextFormat = PLAIN
     reasoning_effort: str | None = None
+    reasoning_summary: str | None = None  # auto | concise | detailed
+    verbosity: str | None = None  # low | medium | high
     user: str | None = None
     stream: bool = True
+    prefilled: bool = False  # the last item is the beginning of the answer
     passages: list[Passage] = field(default_factory=list[Passage])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    hints: dict[str, Any] = field(default_factory=dict[str, Any])
     extra_dialect: Literal["responses", "chat", "messages"] = "chat"

@@ -67,9 +67,12 @@ class Ask:
     top_logprobs: int | None = None
     text_format: TextFormat = PLAIN
     reasoning_effort: str | None = None
+    reasoning_summary: str | None = None
+    verbosity: str | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
     user: str | None = None
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    hints: dict[str, Any] = field(default_factory=dict[str, Any])
     local_context: list[Item] | None = None
     stream_id: str | None = None
 
@@ -80,6 +83,15 @@ class Failure:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who answered: the deployment, after how many calls; `continued`: another went on where the first broke off."""
+
+    deployment: str
+    attempts: int = 1
+    continued: bool = False
 
 
 @dataclass(slots=True)
@@ -111,6 +123,7 @@ class Response:
     detail: str | None = None
     completed_at: int | None = None
     stream_id: str | None = None  # a socket's lane, so that a later socket names it too
+    served: Served | None = None
 
     @property
     def ended(self) -> bool:

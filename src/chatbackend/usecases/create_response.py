@@ -9,7 +9,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import Ask, Response
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import Begun, Once, Spawn
-from chatbackend.usecases.prepare_request import refuse_unsupported
+from chatbackend.usecases.prepare_request import refuse_if_none_takes
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.turns import Turns
 
@@ -39,13 +39,14 @@ class CreateResponse:
         Raises: NotFound (model, conversation), InvalidRequest, Unprocessable, Conflict
         `idempotent_result_gone`, Unavailable (nothing was committed).
         """
-        deployment = self._ports.models.find(ask.model)
-        refuse_unsupported(ask, deployment.model.profile)
+        models = self._ports.ask.models
+        route = models.route(ask.model)
+        refuse_if_none_takes(ask, [models.find(target.deployment) for target in route.targets])
         self._live.check_room()
         response = Response(
             self._ports.new_id("resp"),
             principal,
-            deployment.name,
+            route.name,
             int(self._ports.clock.now()),
             store=ask.store,
             background=ask.background,

@@ -14,6 +14,7 @@ from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Ask, FileSearch, Response
+from chatbackend.domain.routing import Route, Timeouts
 from chatbackend.domain.usage import Usage
 
 
@@ -51,7 +52,7 @@ class Model(Protocol):
         """The facts that requests to it are shaped by."""
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
         """Ask once, never retry. Close the generator to hang up; the upstream connection ends at once.
 
         Raises: UpstreamError (and below) at any point. A generator that ends without `Finished` did not answer.
@@ -88,7 +89,7 @@ class RelayedAnswer(Protocol):
 class Relay(Protocol):
     """Passes Chat Completions requests to a provider that speaks them."""
 
-    async def __call__(self, body: bytes, *, stream: bool) -> RelayedAnswer:
+    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> RelayedAnswer:
         """Dial once. Raises: UpstreamError (and below), also for an answer that is no success."""
         ...
 
@@ -122,8 +123,15 @@ class Deployment:
 class Models(Protocol):
     """The configured models."""
 
+    def route(self, name: str) -> Route:
+        """Return the route behind a public name: a configured one, or one to the deployment of that name.
+
+        Raises: NotFound, naming the known ones.
+        """
+        ...
+
     def find(self, name: str) -> Deployment:
-        """Return the deployment behind a public name.
+        """Return a deployment by its full name, or by a bare one that is unambiguous.
 
         Raises: NotFound, naming the known ones.
         """
@@ -260,8 +268,11 @@ class Truth(Protocol):
         """
         ...
 
-    async def start(self, response: Response, call: Call) -> None:
-        """Commit `in_progress` and the ledger row `started`, before dialling."""
+    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
+        """Commit `in_progress` and the ledger row `started`, before dialling.
+
+        Calls of this response before it are settled as estimates: a dead owner's, or one that `spent` so much in vain.
+        """
         ...
 
     async def reserve(self, response_id: str, *, numbers: int) -> None:

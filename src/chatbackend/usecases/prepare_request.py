@@ -1,5 +1,8 @@
 """Shape a request for one model: files in it resolved, passages put where the model reads them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from chatbackend.domain.context import fitting, grounded
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
@@ -10,16 +13,29 @@ from chatbackend.domain.responses import Ask
 from chatbackend.usecases.ports import Attachments, Deployment
 
 
-def refuse_unsupported(ask: Ask, profile: ModelProfile) -> None:
+def refuse_unsupported(request: Ask | ModelRequest, profile: ModelProfile) -> None:
     """Refuse, before anything is committed, what this model cannot take. Raises: InvalidRequest."""
-    if ask.tools and not profile.accepts_tools:
+    if request.tools and not profile.accepts_tools:
         raise _unsupported("function tools", "tools")
-    for item in ask.items:
+    for item in request.items:
         for part in item.content if isinstance(item, Message) else ():
             if isinstance(part, InputImage) and not profile.accepts_images:
                 raise _unsupported("images", "input")
             if isinstance(part, InputFile) and part.file_id is None and not profile.accepts_files:
                 raise _unsupported("inline files; upload the file and send its file_id", "input")
+
+
+def refuse_if_none_takes(request: Ask | ModelRequest, deployments: Sequence[Deployment]) -> None:
+    """Refuse what none of these takes. Raises: InvalidRequest, as the first of them refuses it."""
+    refusals: list[InvalidRequest] = []
+    for deployment in deployments:
+        try:
+            refuse_unsupported(request, deployment.model.profile)
+        except InvalidRequest as error:
+            refusals.append(error)
+        else:
+            return
+    raise refusals[0]
 
 
 def _unsupported(what: str, param: str) -> InvalidRequest:
@@ -37,13 +53,12 @@ class PrepareRequest:
     ) -> ModelRequest:
         """Return the request. Raises: InvalidRequest for what this model cannot take, NotFound for a file."""
         profile = deployment.model.profile
-        refuse_unsupported(ask, profile)  # once more: after a restart the name may stand for another model
         if ask.truncation == "auto":
             room = profile.context_window - (ask.max_output_tokens or profile.max_output_tokens)
             items = fitting(items, keep=len(ask.items), max_tokens=max(room, 1))
-        return ModelRequest(
-            model=deployment.upstream_name,
-            items=[await self._resolved(item, principal, profile) for item in items],
+        request = ModelRequest(
+            model=ask.model,
+            items=items,
             instructions=grounded(ask.instructions, passages) if profile.reads_passages else ask.instructions,
             tools=ask.tools,
             tool_choice=ask.tool_choice,
@@ -54,10 +69,27 @@ class PrepareRequest:
             top_logprobs=ask.top_logprobs,
             text_format=ask.text_format,
             reasoning_effort=ask.reasoning_effort,
+            reasoning_summary=ask.reasoning_summary,
+            verbosity=ask.verbosity,
             user=ask.user,
             passages=passages,
             extra=ask.extra,
+            hints=ask.hints,
+            extra_dialect="responses",
         )
+        return await self.shaped(request, principal, deployment)
+
+    async def shaped(self, request: ModelRequest, principal: Principal, deployment: Deployment) -> ModelRequest:
+        """Return a request as this deployment takes it: its own name of the model, files resolved.
+
+        Raises: InvalidRequest for what this model cannot take, NotFound for a file.
+        """
+        profile = deployment.model.profile
+        refuse_unsupported(
+            request, profile
+        )  # for answers that are kept once more: a name may stand for another model now
+        items = [await self._resolved(item, principal, profile) for item in request.items]
+        return replace(request, model=deployment.upstream_name, items=items)
 
     async def _resolved(self, item: Item, principal: Principal, profile: ModelProfile) -> Item:
         if not isinstance(item, Message) or not any(isinstance(part, InputImage | InputFile) for part in item.content):

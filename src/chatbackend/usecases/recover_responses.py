@@ -100,8 +100,8 @@ class RecoverResponses:
         ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
         entry = self._live.add(response, ask)
         behind = response.status == "queued" and response.turn > 1
-        attempt = orphan.attempts + 1
-        self._spawn(lambda: self._run(entry, behind=behind, attempt=attempt), name=response.id)
+        calls = orphan.attempts
+        self._spawn(lambda: self._run(entry, behind=behind, calls_before=calls), name=response.id)
         return True
 
     async def _interrupt(self, orphan: Orphan, events: Sequence[LogEvent]) -> bool:

@@ -1,19 +1,29 @@
 """Pass a Chat Completions request on to its provider, bytes as they are, with one ledger row a call."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import anyio
 
-from chatbackend.domain.errors import InvalidRequest, UpstreamCut
+from chatbackend.domain.errors import UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.identity import Principal
+from chatbackend.domain.routing import Journey, Pace, Route, Rules, Step
 from chatbackend.domain.usage import Usage
-from chatbackend.usecases.ports import Call, Models, NewId, RelayedAnswer, RelayLedger
+from chatbackend.usecases.ask_model import AskModel
+from chatbackend.usecases.ports import Call, RelayedAnswer, RelayLedger
+from chatbackend.usecases.travel import travel, until
 
 
 class Account(Protocol):
-    """Reads along with an answer."""
+    """Reads along with an answer. `events` counts those of a stream, `begun` is True from its first token on."""
+
+    events: int
+
+    @property
+    def begun(self) -> bool: ...
 
     @property
     def ended(self) -> bool:
@@ -29,20 +39,50 @@ class Account(Protocol):
         ...
 
 
-class Relayed:
-    """One relayed call under way: an answer that was accepted, and its row in the ledger."""
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A request to pass on: `body` makes its bytes for a provider's name of the model, `account` reads the answer."""
 
-    def __init__(self, answer: RelayedAnswer, call: Call, account: Account, ledger: RelayLedger) -> None:
+    body: Callable[[str], bytes]
+    account: Callable[[], Account]
+    stream: bool
+
+
+class Relayed:
+    """One relayed call under way: an answer that was accepted, and its row in the ledger.
+
+    `body` is the whole answer, where no stream was asked for.
+    """
+
+    def __init__(self, answer: RelayedAnswer, call: Call, account: Account, *, ledger: RelayLedger) -> None:
         self.content_type = answer.content_type
+        self.body = b""
+        self.call = call
         self._answer = answer
-        self._call = call
         self._account = account
         self._ledger = ledger
+        self._chunks = answer.chunks()
+        self._held: list[bytes] = []
 
     @property
     def over(self) -> bool:
         """Whether the chunk yielded last was the last one of a whole answer; may be known only later."""
         return self._answer.over and self._account.ended
+
+    async def begin(self) -> None:
+        """Take a stream up to its first token: until then another provider can be asked.
+
+        Raises: UpstreamError (and below).
+        """
+        while not self._account.begun and (chunk := await anext(self._chunks, b"")):
+            self._account.feed(chunk)
+            self._held.append(chunk)
+
+    async def read(self) -> None:
+        """Take the whole answer, at half the cost of `chunks`. Raises: UpstreamError (and below)."""
+        self.body = await self._answer.whole()
+        self._account.feed(self.body)
+        self._check()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the answer as it comes; what it cost is settled however it ends.
@@ -50,53 +90,114 @@ class Relayed:
         Raises: UpstreamError (and below); UpstreamCut for a stream that just stops.
         """
         try:
-            async with aclosing(self._answer.chunks()) as chunks:
+            for chunk in self._held:
+                yield chunk
+            async with aclosing(self._chunks) as chunks:
                 async for chunk in chunks:
                     self._account.feed(chunk)
                     yield chunk
-            if not self._account.ended:
-                raise UpstreamCut("The provider's answer ended before its end.")
+            self._check()
         finally:
-            self._ledger.settled(self._call, self._account.usage())
+            self.settle()
 
-    async def whole(self) -> bytes:
-        """Return the answer in one piece, at half the cost of `chunks`; what it cost is settled however it ends.
+    def limit(self, rules: Rules, ends_at: float) -> None:
+        """Keep the rest of a stream within a route's limits."""
+        if ends_at < inf:
+            self._chunks = until(self._chunks, ends_at)
+        if rules.min_tokens_per_s:
+            self._chunks = self._paced(self._chunks, rules.min_tokens_per_s)
 
-        Raises: UpstreamError (and below).
-        """
-        try:
-            body = await self._answer.whole()
-            self._account.feed(body)
-            if not self._account.ended:
-                raise UpstreamCut("The provider's answer ended before its end.")
-            return body
-        finally:
-            self._ledger.settled(self._call, self._account.usage())
+    def settle(self) -> None:
+        """Write down what the call has used."""
+        self._ledger.settled(self.call, self._account.usage())
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answer.close()
+
+    def _check(self) -> None:
+        if not self._account.ended:
+            raise UpstreamCut("The provider's answer ended before its end.")
+
+    async def _paced(self, chunks: AsyncGenerator[bytes, None], least: float) -> AsyncGenerator[bytes, None]:
+        pace, seen = Pace(least, now=anyio.current_time()), self._account.events
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+                came, seen = self._account.events - seen, self._account.events
+                if pace.slow(came, anyio.current_time()):
+                    raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
 
 
 class RelayChat:
-    """Relays to deployments whose provider speaks Chat Completions."""
+    """Relays along routes whose every deployment speaks Chat Completions."""
 
-    def __init__(self, models: Models, ledger: RelayLedger, new_id: NewId) -> None:
-        self._models = models
+    def __init__(self, ask: AskModel, ledger: RelayLedger) -> None:
+        self._ask = ask
         self._ledger = ledger
-        self._new_id = new_id
 
-    async def __call__(
-        self, principal: Principal, model: str, body: Callable[[str], bytes], *, stream: bool, account: Account
-    ) -> Relayed:
-        """Dial; `body` makes the request for the upstream's name of the model.
+    def takes(self, route: Route) -> bool:
+        """Whether every deployment of a route takes requests as they are."""
+        return all(self._ask.models.find(target.deployment).relay is not None for target in route.targets)
 
-        Raises: NotFound (model), InvalidRequest (a provider of another dialect), UpstreamError (and below).
+    async def __call__(self, principal: Principal, route: Route, request: ChatRequest) -> tuple[Relayed, int]:
+        """Dial along the route; return an answer that has begun (whole, if no stream is asked for) and the attempts.
+
+        Raises: UpstreamError (and below).
         """
-        deployment = self._models.find(model)
-        if deployment.relay is None:
-            message = f"The model '{deployment.name}' is not served by /v1/chat/completions yet; use /v1/responses."
-            raise InvalidRequest(message, param="model", code="unsupported_by_model")
-        call = Call(self._new_id("call"), 1, deployment.name)
-        committed = self._ledger.started(principal, call)
+        trip = _Trip(self._ask, self._ledger, principal, route=route, request=request)
+        return await travel(trip.journey, trip.dial), trip.journey.attempts
+
+
+class _Trip:
+    """One request on its way along a route."""
+
+    def __init__(
+        self, ask: AskModel, ledger: RelayLedger, principal: Principal, *, route: Route, request: ChatRequest
+    ) -> None:
+        self.journey = Journey(route, ask.health, ask.chance)
+        self._ask = ask
+        self._ledger = ledger
+        self._principal = principal
+        self._route = route
+        self._request = request
+
+    async def dial(self, step: Step) -> Relayed:
+        """Return the answer of one deployment, once nobody else is to be asked. Raises: UpstreamError (and below)."""
+        limits = self._route.rules.timeouts
+        total_s = limits.total_s or inf
+        ends_at = anyio.current_time() + total_s
+        patience_s = min(total_s, limits.first_token_s or inf) if self._request.stream else total_s
+        relayed = await self._accepted(step)
         try:
-            answer = await deployment.relay(body(deployment.upstream_name), stream=stream)
+            with nullcontext() if patience_s == inf else anyio.fail_after(patience_s):
+                await self._begun(relayed)
+        except BaseException as error:
+            relayed.close()
+            relayed.settle()
+            if isinstance(error, TimeoutError):
+                raise UpstreamTimeout("The provider did not answer in time.") from error
+            raise
+        relayed.limit(self._route.rules, ends_at)
+        return relayed
+
+    async def _begun(self, relayed: Relayed) -> None:
+        if not self._request.stream:
+            await relayed.read()
+            relayed.settle()
+        elif len(self._route.targets) > 1 or self._route.rules.retries:
+            await relayed.begin()  # with nobody else to ask, a stream is passed on from its first byte
+
+    async def _accepted(self, step: Step) -> Relayed:
+        """Dial while the call's row is written; the answer is there once both are done."""
+        deployment = self._ask.models.find(step.deployment)
+        if deployment.relay is None:
+            raise UpstreamError("This provider does not speak Chat Completions.")
+        call = Call(self._ask.new_id("call"), self.journey.attempts, deployment.name)
+        committed = self._ledger.started(self._principal, call)
+        try:
+            body = self._request.body(deployment.upstream_name)
+            answer = await deployment.relay(body, self._route.rules.timeouts, stream=self._request.stream)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await committed
@@ -108,4 +209,4 @@ class RelayChat:
             answer.close()
             self._ledger.settled(call, Usage(estimated=True))
             raise
-        return Relayed(answer, call, account, self._ledger)
+        return Relayed(answer, call, self._request.account(), ledger=self._ledger)

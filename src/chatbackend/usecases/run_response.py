@@ -12,21 +12,23 @@ import anyio
 
 from chatbackend.domain.answer import Answer
 from chatbackend.domain.citations import CitationScanner
-from chatbackend.domain.context import characters, question
-from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable, UpstreamCut
+from chatbackend.domain.context import question
+from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable
 from chatbackend.domain.events import FinishReason, ModelEvent
 from chatbackend.domain.items import Item, SearchResult
+from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.responses import COMPLETED, DEADLINE, Outcome, end, failed, interrupted
-from chatbackend.domain.usage import Usage, estimate, of_part
+from chatbackend.domain.responses import COMPLETED, DEADLINE, Outcome, Served, end, failed, interrupted
+from chatbackend.domain.usage import Usage
+from chatbackend.usecases.ask_model import Asking, AskModel
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import (
     Call,
     Clock,
+    Deployment,
     EventLog,
     Fenced,
-    Models,
     NewId,
     Renderer,
     Report,
@@ -53,7 +55,7 @@ class Ports:
     truth: Truth
     stored_log: EventLog
     unstored_log: EventLog
-    models: Models
+    ask: AskModel
     search: SearchPassages
     prepare: PrepareRequest
     renderer: Renderer
@@ -76,12 +78,12 @@ class RunResponse:
         self._live = live
         self._turns = turns
 
-    async def __call__(self, entry: Entry, *, behind: bool = False, attempt: int = 1) -> None:
+    async def __call__(self, entry: Entry, *, behind: bool = False, calls_before: int = 0) -> None:
         """Run a registered response to its end; also when cancelled: then it ends `interrupted` first.
 
-        `behind`: it starts out queued. `attempt` counts its started upstream calls from 1.
+        `behind`: it starts out queued. `calls_before` were started by an earlier process.
         """
-        run = _Run(self._ports, entry, attempt)
+        run = _Run(self._ports, entry, calls_before)
         outcome = interrupted()
         try:
             outcome = await self._outcome(run, behind=behind)
@@ -134,15 +136,15 @@ class RunResponse:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, ports: Ports, entry: Entry, attempt: int) -> None:
+    def __init__(self, ports: Ports, entry: Entry, calls_before: int) -> None:
         self._ports = ports
         self.entry = entry
         self.fenced = False
         self._response = entry.response
-        self._attempt = attempt
+        self._calls_before = calls_before
         self._answer = Answer(ports.new_id)
-        self._call: Call | None = None
-        self._input_characters = 0
+        self._asking: Asking | None = None
+        self._found: tuple[str, list[Passage]] = "", []
         self._opened = self._closed = False
         self._journal = Journal(
             ports.log(store=entry.response.store),
@@ -179,26 +181,31 @@ class _Run:
         self._journal.lifecycle("response.in_progress")
         if not ask.generate:
             return COMPLETED
-        deployment = self._ports.models.find(self._response.model)
+        route = self._ports.ask.models.route(self._response.model)
         context = ask.local_context if ask.local_context is not None else await self._context()
         items = context + ask.items
         query, passages = await self._search(items)
-        request = await self._ports.prepare(
-            ask, self._response.principal, items=items, passages=passages, deployment=deployment
-        )
-        self._input_characters = characters(items) + len(request.instructions or "")
-        call = Call(self._ports.new_id("call"), self._attempt, deployment.name)
-        await self._ports.truth.start(self._response, call)
-        self._call = call
-        self._show_search(query, passages)  # after `start`: output in the log means that a call was started
+        self._found = query, passages
+
+        async def shape(deployment: Deployment) -> ModelRequest:
+            return await self._ports.prepare(
+                ask, self._response.principal, items=items, passages=passages, deployment=deployment
+            )
+
+        self._asking = self._ports.ask(route, shape, self, calls_before=self._calls_before)
+        await self._asking.open()
         scanner = CitationScanner(passages)
-        async with aclosing(deployment.model.stream(request)) as events:
+        async with aclosing(self._asking.events()) as events:
             async for event in events:
                 await self._take(scanner.feed(event))
         await self._take(scanner.end())
-        if self._answer.finish is None:
-            raise UpstreamCut("The provider's answer ended before its end.")
-        return _OUTCOMES[self._answer.finish]
+        return _OUTCOMES[self._answer.finish or "stop"]
+
+    async def begin(self, call: Call, spent: Usage | None) -> None:
+        """Write down an upstream call before it is made; see `Book.begin`."""
+        await self._ports.truth.start(self._response, call, spent=spent)
+        found, self._found = self._found, ("", [])
+        self._show_search(*found)  # after `start`: output in the log means that a call was started
 
     async def save(self, outcome: Outcome) -> None:
         """Commit the end, then append the terminal event. Called again after Unavailable, it goes on where it was."""
@@ -207,13 +214,15 @@ class _Run:
         if not self._closed:
             self._journal.steps(self._answer.close(outcome))
             self._response.output = self._answer.items
-            self._response.usage = self._usage()
+            self._show_serving()
             end(self._response, outcome, at=int(self._ports.clock.now()))
             self._closed = True
         with suppress(Gone):
             await self._journal.flush()
         if not self.entry.saved:
-            self.entry.saved = await self._ports.truth.finish(self._response, self._call, self._response.usage)
+            call = self._asking.call if self._asking else None
+            usage = self._asking.call_usage() if self._asking and call else None
+            self.entry.saved = await self._ports.truth.finish(self._response, call, usage)
         if self.entry.saved:
             with suppress(Gone):  # deleted meanwhile
                 await self._journal.end(self._response.terminal_event)
@@ -246,13 +255,12 @@ class _Run:
     async def _reserve(self, numbers: int) -> None:
         await self._ports.truth.reserve(self._response.id, numbers=numbers)
 
-    def _usage(self) -> Usage | None:
-        if self._call is None:
-            return None
-        reported, guess = self._answer.usage, estimate(self._input_characters, self._answer.characters)
-        if reported is None or self._answer.finish is not None:
-            return reported or guess
-        return of_part(reported, guess)
+    def _show_serving(self) -> None:
+        """Tell in the response what it cost and who answered, if anybody was asked."""
+        asking = self._asking
+        if asking is not None and asking.call is not None:
+            self._response.usage = asking.usage()
+            self._response.served = Served(asking.call.model, asking.attempts, asking.continued)
 
 
 def _shown(passages: list[Passage]) -> list[SearchResult]:

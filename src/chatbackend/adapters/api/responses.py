@@ -14,7 +14,7 @@ from chatbackend.adapters.api.checking import converted, refuse_deep
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.filters import parse_filter
 from chatbackend.domain.models import FunctionTool, TextFormat, ToolChoice
-from chatbackend.domain.responses import Ask, FileSearch, Response
+from chatbackend.domain.responses import Ask, FileSearch, Response, Served
 from chatbackend.domain.usage import Usage
 
 Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
@@ -126,6 +126,7 @@ class CreateRequest(Struct, omit_defaults=True):
 
 _KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra", "stream_id"}
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
+_HINTS = ("service_tier", "prompt_cache_key", "safety_identifier", "max_tool_calls")  # of no consequence where unknown
 _ENCODER = msgspec.json.Encoder()
 _STORED = msgspec.json.Decoder(CreateRequest)
 
@@ -192,8 +193,13 @@ def _sampling(found: Ask, request: CreateRequest) -> None:
     found.top_logprobs = request.top_logprobs
     found.truncation = request.truncation or "disabled"
     found.user = request.user or request.safety_identifier
-    found.reasoning_effort = request.reasoning.effort if request.reasoning else None
+    if request.reasoning:
+        found.reasoning_effort = request.reasoning.effort
+        found.reasoning_summary = request.reasoning.summary or request.reasoning.generate_summary
+    found.verbosity = request.text.verbosity if request.text else None
     found.extra = request.extra or {}
+    hints = {name: getattr(request, name) for name in _HINTS}
+    found.hints = {name: value for name, value in hints.items() if value is not None}
     match request.text:
         case TextConfig(format=SchemaFormat() as shape):
             found.text_format = TextFormat(
@@ -305,7 +311,13 @@ def response_object(response: Response) -> dict[str, Any]:
         "metadata": response.metadata,
         "usage": None if response.usage is None else usage_object(response.usage),
         **response.shown,
+        **({"chatbackend": _served(response.served)} if response.served else {}),
     }
+
+
+def _served(served: Served) -> dict[str, Any]:
+    shown: dict[str, Any] = {"deployment": served.deployment, "attempts": served.attempts}
+    return {**shown, "continued": True} if served.continued else shown
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from chatbackend.adapters.providers.codec import Codec, Reader
 from chatbackend.adapters.wire.sse import SseReader, SseTooLarge
 from chatbackend.domain.errors import ChatError, UpstreamError
 from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.models import ModelRequest
 
 MAX_EVENT_BYTES = 4 << 20
 MAX_WHOLE_BYTES = 32 << 20
@@ -69,8 +70,9 @@ class StreamedBody:
 class WholeBody:
     """An answer in one JSON object."""
 
-    def __init__(self, codec: Codec, *, max_bytes: int = MAX_WHOLE_BYTES) -> None:
+    def __init__(self, codec: Codec, request: ModelRequest, *, max_bytes: int = MAX_WHOLE_BYTES) -> None:
         self._codec = codec
+        self._request = request
         self._max = max_bytes
         self._chunks: list[bytes] = []
         self._size = 0
@@ -91,10 +93,10 @@ class WholeBody:
         """Return the events of the whole answer; see `AnswerBody`."""
         if self.done:
             raise UpstreamError("The provider sent an answer that is too large.")
-        return self._codec.whole(b"".join(self._chunks))
+        return self._codec.whole(b"".join(self._chunks), self._request)
 
 
-def answer_body(codec: Codec, content_type: str, content_encoding: str) -> AnswerBody:
+def answer_body(codec: Codec, request: ModelRequest, *, content_type: str, content_encoding: str) -> AnswerBody:
     """Return what reads an answer of this content type (without parameters), whatever was asked for.
 
     Raises: UpstreamError for anything but events and JSON, and for compressed bytes, which we do not ask for.
@@ -102,7 +104,7 @@ def answer_body(codec: Codec, content_type: str, content_encoding: str) -> Answe
     if content_encoding not in {"", "identity"}:
         raise UpstreamError("The provider compressed its answer unasked.")
     if content_type == "text/event-stream":
-        return StreamedBody(codec.reader())
+        return StreamedBody(codec.reader(request))
     if content_type == "application/json":
-        return WholeBody(codec)
+        return WholeBody(codec, request)
     raise UpstreamError("The provider answered with neither events nor JSON.")

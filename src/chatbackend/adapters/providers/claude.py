@@ -21,8 +21,7 @@ API_VERSION = "2023-06-01"
 class ClaudeCodec:
     """Speaks Anthropic Messages."""
 
-    def __init__(self, api_key: str, profile: ModelProfile) -> None:
-        self._api_key = api_key
+    def __init__(self, profile: ModelProfile) -> None:
         self._profile = profile
 
     @property
@@ -39,15 +38,14 @@ class ClaudeCodec:
             "content-type": "application/json",
             "accept": "text/event-stream" if request.stream else "application/json",
             "anthropic-version": API_VERSION,
-            "x-api-key": self._api_key,
         }
         return WireRequest("/v1/messages", headers, msgspec.json.encode(request_body(request, self._profile)))
 
-    def reader(self) -> Reader:
+    def reader(self, request: ModelRequest) -> Reader:
         """Return a fresh reader for one streamed answer."""
         return ClaudeReader()
 
-    def whole(self, body: bytes) -> list[ModelEvent]:
+    def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.
 
         Raises: UpstreamError (and below) when it is none.

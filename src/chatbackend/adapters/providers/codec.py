@@ -21,10 +21,10 @@ GARBAGE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, Recurs
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A POST: a path below the provider's base URL, headers (the key is among them, so never logged), the body."""
+    """A POST: a path below the provider's base URL, headers (no credential among them), the body."""
 
     path: str
-    headers: dict[str, str] = field(repr=False)
+    headers: dict[str, str]
     body: bytes = field(repr=False)
 
 
@@ -63,12 +63,12 @@ class Codec(Protocol):
         """
         ...
 
-    def reader(self) -> Reader:
-        """Return a fresh reader for one streamed answer."""
+    def reader(self, request: ModelRequest) -> Reader:
+        """Return a fresh reader for one streamed answer to `request`."""
         ...
 
-    def whole(self, body: bytes) -> list[ModelEvent]:
-        """Return the events of an answer that came as one JSON body.
+    def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
+        """Return the events of an answer to `request` that came as one JSON body.
 
         Raises: UpstreamError (and below) when it is none.
         """
@@ -88,6 +88,19 @@ def endpoint_url(base_url: str, path: str) -> str:
     if path.startswith("/v1/"):
         return base.removesuffix("/v1") + path
     return base + path if urlsplit(base).path else f"{base}/v1{path}"
+
+
+def passthrough(request: ModelRequest, dialect: str) -> dict[str, Any]:
+    """Return the request's fields that we do not know, for a provider of this dialect.
+
+    Raises: InvalidRequest for such a field of another dialect, unless its definition lets a server ignore it.
+    """
+    if request.extra_dialect == dialect:
+        return {**request.hints, **request.extra}
+    if request.extra:
+        name = next(iter(request.extra))
+        raise InvalidRequest(f"This model has no way to take '{name}'.", param=name, code="unsupported_by_model")
+    return {}
 
 
 def present(**fields: object) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 
 
 class ChatCodec:
-    """Speaks Chat Completions; `api_key` may be empty for a server that wants none."""
+    """Speaks Chat Completions."""
 
-    def __init__(self, api_key: str, profile: ModelProfile) -> None:
-        self._api_key = api_key
+    def __init__(self, profile: ModelProfile) -> None:
         self._profile = profile
 
     @property
@@ -37,16 +36,14 @@ class ChatCodec:
             "content-type": "application/json",
             "accept": "text/event-stream" if request.stream else "application/json",
         }
-        if self._api_key:
-            headers["authorization"] = f"Bearer {self._api_key}"
         body = msgspec.json.encode(request_body(request, self._profile))
         return WireRequest("/chat/completions", headers, body)
 
-    def reader(self) -> Reader:
+    def reader(self, request: ModelRequest) -> Reader:
         """Return a fresh reader for one streamed answer."""
         return ChatReader()
 
-    def whole(self, body: bytes) -> list[ModelEvent]:
+    def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.
 
         Raises: UpstreamError (and below) when it is none.

@@ -3,6 +3,8 @@
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
+import re
+
 import msgspec
 
 from chatbackend.domain.errors import InvalidRequest
@@ -12,6 +14,7 @@ TAIL_BYTES = 8_192  # the end of a stream, where usage and the end mark stand
 SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
 DONE = b"data: [DONE]"
 _USAGE = b'"usage":'
+_TOKEN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"[^"]|"error":')
 
 
 class Asked(msgspec.Struct):
@@ -62,12 +65,16 @@ def renamed(body: bytes, model: str) -> bytes:
 
 
 class Account:
-    """Reads along with an answer: its usage, and whether it ended as answers end. `streamed`: it is SSE."""
+    """Reads along with an answer: its usage, its first token, whether it ended as answers end. `streamed`: it is SSE.
+
+    A token that is cut between two chunks may be noticed one late: that only delays what waits for it.
+    """
 
     def __init__(self, request_bytes: int, *, streamed: bool) -> None:
         self._streamed = streamed
         self._request_bytes = request_bytes
-        self._events = 0
+        self.events = 0
+        self.begun = False
         self._bytes = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -77,7 +84,8 @@ class Account:
         self._bytes += len(chunk)
         self._held.append(chunk)
         if self._streamed:
-            self._events += chunk.count(b"data: ")
+            self.events += chunk.count(b"data: ")
+            self.begun = self.begun or _TOKEN.search(chunk) is not None
             self._held_bytes += len(chunk)
             if self._held_bytes > TAIL_BYTES + SLACK_BYTES:
                 tail = self._tail[-TAIL_BYTES:]
@@ -96,7 +104,7 @@ class Account:
         found = _read_usage(self._last_usage())
         if found is not None:
             return found
-        written = self._events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
+        written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
 
     @property

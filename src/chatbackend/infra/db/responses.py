@@ -10,7 +10,7 @@ from chatbackend.adapters.api import responses as shapes
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import FunctionCallOutput, Item, OutputItem
-from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus
+from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.db import conversations, requests
 from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
@@ -22,6 +22,7 @@ _ALIVE = ("queued", "in_progress")
 _ALIVE_SQL = tuple(literal(status) for status in _ALIVE)
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
+_decode_served = msgspec.json.Decoder(Served).decode
 
 _OWN = (
     RESPONSES.c.id == bindparam("id"),
@@ -30,7 +31,7 @@ _OWN = (
 )
 _ADD_RESPONSE = adding(
     RESPONSES,
-    omit=("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail"),
+    omit=("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail", "served"),
 )
 _ADD_ITEM = adding(ITEMS)
 _STATUS = select(RESPONSES.c.status).where(*_OWN)
@@ -75,6 +76,7 @@ _END = (
         failure_message=bindparam("failure_message_"),
         incomplete_reason=bindparam("incomplete_reason_"),
         detail=bindparam("detail_"),
+        served=bindparam("served_"),
     )
 )
 _GET = select(RESPONSES).where(*_OWN)
@@ -151,12 +153,12 @@ class Responses:
 
         return await self._database.write(work)
 
-    async def start(self, response: Response, call: Call) -> None:
+    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
         """See `Truth.start`."""
 
         async def work(tx: Transaction) -> None:
             if call.attempt > 1:  # the first call of a response has no dead one before it
-                await tx.execute(_SETTLE_DEAD, self._dead(response, None))
+                await tx.execute(_SETTLE_DEAD, self._dead(response, spent))
             await tx.execute(_ADD_CALL, self._call_row(response, call))
             if response.store:
                 await tx.execute(_START, {"id_": response.id})
@@ -368,6 +370,7 @@ def _ending(response: Response) -> dict[str, Any]:
         "failure_message_": response.failure.message if response.failure else None,
         "incomplete_reason_": response.incomplete_reason,
         "detail_": response.detail,
+        "served_": None if response.served is None else _encode(response.served),
     }
 
 
@@ -401,4 +404,5 @@ async def _response(tx: Transaction, row: Row) -> Response:
         detail=row["detail"],
         completed_at=row["completed_at"],
         stream_id=ask.stream_id,
+        served=None if row["served"] is None else _decode_served(row["served"]),
     )

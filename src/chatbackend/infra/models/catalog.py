@@ -3,24 +3,44 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chatbackend.domain.errors import NotFound
+from chatbackend.domain.routing import Route, Rules, Target
 from chatbackend.usecases.ports import Deployment
 
 
 class Catalog:
-    """`Models` over a fixed list. `open_providers` take any model name: `provider -> make(upstream name)`.
+    """`Models` over fixed lists; `rules` hold for what has no route of its own.
+
+    `open_providers` take any model name: `provider -> make(upstream name)`.
 
     Full names are `provider/name`; a bare name works where exactly one provider has it.
     """
 
     def __init__(
-        self, deployments: Iterable[Deployment], open_providers: Mapping[str, Callable[[str], Deployment]]
+        self,
+        deployments: Iterable[Deployment],
+        open_providers: Mapping[str, Callable[[str], Deployment]],
+        *,
+        routes: Iterable[Route] = (),
+        rules: Rules | None = None,
     ) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._rules = rules or Rules()
         self._all = list(deployments)
         self._full = {deployment.name: deployment for deployment in self._all}
         self._bare: dict[str, list[Deployment]] = {}
         for deployment in self._all:
             self._bare.setdefault(deployment.upstream_name, []).append(deployment)
         self._open = dict(open_providers)
+
+    def route(self, name: str) -> Route:
+        """See `Models.route`."""
+        route = self._routes.get(name)
+        if route is None:
+            found = self.find(name)
+            route = Route(found.name, ((Target(found.name),),), self._rules)
+            if found.name in self._full:  # names that any provider takes are not kept: there is no end of them
+                self._routes[name] = route
+        return route
 
     def find(self, name: str) -> Deployment:
         """See `Models.find`."""

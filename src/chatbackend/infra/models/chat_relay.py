@@ -1,41 +1,48 @@
 """Chat Completions requests passed on to a provider that speaks them, over the lean client."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
-from chatbackend.adapters.providers.codec import Codec, endpoint_url
+from chatbackend.adapters.providers.codec import Codec
 from chatbackend.domain.errors import ChatError, UpstreamError
+from chatbackend.domain.routing import Timeouts
+from chatbackend.infra.models.credentials import Credential, Headers
 from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, translate
 from chatbackend.infra.models.lean_client import LeanClient, Target, target
 from chatbackend.infra.models.lean_connection import LeanConnection
-from chatbackend.infra.models.timeouts import Timeouts
 
 
 class ChatRelay:
-    """`Relay` to one provider. `headers` carry its key; `codec` knows what its refusals mean."""
+    """`Relay` to one address. `codec` knows what the provider's refusals mean."""
 
-    def __init__(
-        self, client: LeanClient, codec: Codec, *, base_url: str, headers: Mapping[str, str], timeouts: Timeouts
-    ) -> None:
+    def __init__(self, client: LeanClient, codec: Codec, *, url: str, credential: Credential) -> None:
         self._client = client
         self._codec = codec
-        self._timeouts = timeouts
-        try:
-            self._to = target(endpoint_url(base_url, "/chat/completions"), headers)
-        except ValueError:
-            self._to = None
+        self._url = url
+        self._credential = credential
+        self._headers: Headers = {}
+        self._to: Target | None = None
 
-    async def __call__(self, body: bytes, *, stream: bool) -> "RelayedHttpAnswer":
+    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> "RelayedHttpAnswer":
         """See `Relay`."""
-        to = self._to
-        if to is None:
-            raise UpstreamError("The call of the provider failed.")
+        to = await self._target()
         try:
-            http = await self._client.post(to, body, self._timeouts, whole=not stream)
+            http = await self._client.post(to, body, timeouts, whole=not stream)
         except FOREIGN as error:
             raise translate(error) from error
         if not 200 <= http.status < 300:
             raise await self._refusal(to, http)
         return RelayedHttpAnswer(self._client, to, http)
+
+    async def _target(self) -> Target:
+        """Return where to post, with the credential of now: made again only where that has changed."""
+        headers = await self._credential()
+        if self._to is None or headers is not self._headers:
+            try:
+                self._to = target(self._url, {"content-type": "application/json", **headers})
+            except ValueError as error:
+                raise UpstreamError("The call of the provider failed.") from error
+            self._headers = headers
+        return self._to
 
     async def _refusal(self, to: Target, http: LeanConnection) -> ChatError:
         """Return the error of a status that is not 2xx; a body that does not come whole is judged as it came."""

@@ -10,8 +10,9 @@ from chatbackend.adapters.providers.codec import Codec, WireRequest, endpoint_ur
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.routing import Timeouts
+from chatbackend.infra.models.credentials import Credential
 from chatbackend.infra.models.lean_connection import CutOff, Garbled
-from chatbackend.infra.models.timeouts import Timeouts
 
 MAX_ERROR_BYTES = 64 << 10
 
@@ -54,26 +55,26 @@ def translate(error: Exception) -> UpstreamError:
 class HttpModel:
     """A model of a provider, spoken to in the provider's dialect."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, codec: Codec, timeouts: Timeouts) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, codec: Codec, credential: Credential) -> None:
         self._session = session
         self._base_url = base_url
         self._codec = codec
-        self._timeouts = timeouts
+        self._credential = credential
 
     @property
     def profile(self) -> ModelProfile:
         """The facts that requests are shaped by."""
         return self._codec.profile
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
         """Ask once, never retry. Close the generator to hang up; the upstream connection ends at once.
 
         Raises: InvalidRequest before dialling, UpstreamError (and below) at any point after.
         """
-        http = await self._post(self._codec.request(request))
+        http = await self._post(self._codec.request(request), timeouts)
         try:
-            body = await self._body_of(http)
-            wait_s = self._timeouts.first_byte_s
+            body = await self._body_of(http, request, timeouts)
+            wait_s = timeouts.first_byte_s
             while not body.done:
                 try:
                     chunk = await _read(http, wait_s)
@@ -85,15 +86,14 @@ class HttpModel:
                     break
                 for event in body.feed(chunk):
                     yield event
-                wait_s = self._timeouts.between_s
+                wait_s = timeouts.between_s
             for event in body.end():
                 yield event
-            await _drain(http, self._timeouts.end_s)
+            await _drain(http, timeouts.end_s)
         finally:
             http.close()  # does nothing to a connection whose answer was read to its last byte: that one is in the pool
 
-    async def _post(self, wire: WireRequest) -> aiohttp.ClientResponse:
-        limits = self._timeouts
+    async def _post(self, wire: WireRequest, limits: Timeouts) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(limits.connect_s + limits.first_byte_s):
                 return await self._send(wire, aiohttp.ClientTimeout(total=None, connect=limits.connect_s))
@@ -105,23 +105,24 @@ class HttpModel:
             return await self._session.post(
                 endpoint_url(self._base_url, wire.path),
                 data=wire.body,
-                headers=wire.headers,
+                headers={**wire.headers, **await self._credential()},
                 allow_redirects=False,  # a redirect would carry the key and the prompt elsewhere
                 timeout=timeout,
             )
         except FOREIGN as error:
             raise translate(error) from error
 
-    async def _body_of(self, http: aiohttp.ClientResponse) -> AnswerBody:
+    async def _body_of(self, http: aiohttp.ClientResponse, request: ModelRequest, limits: Timeouts) -> AnswerBody:
         if 200 <= http.status < 300:
-            return answer_body(self._codec, http.content_type, http.headers.get("content-encoding", "").lower())
-        raise await self._refusal(http)
+            encoding = http.headers.get("content-encoding", "").lower()
+            return answer_body(self._codec, request, content_type=http.content_type, content_encoding=encoding)
+        raise await self._refusal(http, limits.between_s)
 
-    async def _refusal(self, http: aiohttp.ClientResponse) -> ChatError:
+    async def _refusal(self, http: aiohttp.ClientResponse, wait_s: float) -> ChatError:
         """Return the error of a status that is not 2xx; a body that does not come whole is judged as it came."""
         body = bytearray()
         try:
-            while len(body) < MAX_ERROR_BYTES and (chunk := await _read(http, self._timeouts.between_s)):
+            while len(body) < MAX_ERROR_BYTES and (chunk := await _read(http, wait_s)):
                 body += chunk
         except FOREIGN:
             pass

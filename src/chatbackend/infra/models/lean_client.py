@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
+from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.lean_connection import LeanConnection
-from chatbackend.infra.models.timeouts import Timeouts
 
 IDLE_S = 15.0
 TRUSTED_S = 0.5  # a connection used this recently is not asked whether its peer has hung up; no server gives up so soon

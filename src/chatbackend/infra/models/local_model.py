@@ -9,6 +9,7 @@ from chatbackend.domain.context import characters, question
 from chatbackend.domain.events import Cited, Finished, ModelEvent, TextDelta, UsageReported
 from chatbackend.domain.extractive import best_sentences
 from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.routing import Timeouts
 from chatbackend.domain.usage import estimate
 
 SENTENCES = 3
@@ -28,7 +29,7 @@ class LocalModel:
         context_window=1_000_000, accepts_tools=False, accepts_images=False, accepts_files=False, reads_passages=False
     )
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
         """See `Model.stream`."""
         written = 0
         async for event in self._answer(request):

@@ -5,10 +5,11 @@ from contextlib import aclosing
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.wire import chat_relay
-from chatbackend.domain.errors import UpstreamError
-from chatbackend.infra.web.http import Disconnected, Request, encode
+from chatbackend.domain.errors import InvalidRequest, UpstreamError
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, encode
 from chatbackend.infra.web.routes import Route
-from chatbackend.usecases.relay_chat import RelayChat, Relayed
+from chatbackend.usecases.ports import Models
+from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 PATIENCE_S = 0.05
 
@@ -16,7 +17,8 @@ PATIENCE_S = 0.05
 class ChatRoutes:
     """The Chat Completions front, for providers of the same dialect."""
 
-    def __init__(self, relay: RelayChat, *, max_body_bytes: int) -> None:
+    def __init__(self, models: Models, relay: RelayChat, *, max_body_bytes: int) -> None:
+        self._models = models
         self._relay = relay
         self._max_body_bytes = max_body_bytes
 
@@ -28,17 +30,22 @@ class ChatRoutes:
         """Answer a chat; the provider's bytes are passed on as they are."""
         body = await request.body(self._max_body_bytes)
         asked = chat_relay.asked(body)
-        account = chat_relay.Account(len(body), streamed=asked.stream is True)
+        streamed = asked.stream is True
+        route = self._models.route(asked.model)
+        if not self._relay.takes(route):
+            message = f"The model '{route.name}' is not served by /v1/chat/completions yet; use /v1/responses."
+            raise InvalidRequest(message, param="model", code="unsupported_by_model")
+        passed_on = ChatRequest(
+            lambda name: body if name == asked.model else chat_relay.renamed(body, name),
+            lambda: chat_relay.Account(len(body), streamed=streamed),
+            stream=streamed,
+        )
         watch = _Watch(request)
         try:
-            relayed = await self._relay(
-                request.principal,
-                asked.model,
-                lambda name: body if name == asked.model else chat_relay.renamed(body, name),
-                stream=asked.stream is True,
-                account=account,
-            )
-            await (_stream(request, relayed) if asked.stream else request.answer(200, await relayed.whole()))
+            relayed, attempts = await self._relay(request.principal, route, passed_on)
+            request.answered[DEPLOYMENT] = relayed.call.model
+            request.answered[ATTEMPTS] = str(attempts)
+            await (_stream(request, relayed) if streamed else request.answer(200, relayed.body))
         except asyncio.CancelledError:
             if watch.gone:
                 raise Disconnected from None

@@ -22,6 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+DEPLOYMENT, ATTEMPTS = "x-chatbackend-deployment", "x-chatbackend-attempts"  # who answered, after how many calls
 JSON_TYPE = (b"content-type", b"application/json")
 encode = msgspec.json.Encoder().encode
 _WHOLE = re.compile(r"-?[0-9]{1,18}")

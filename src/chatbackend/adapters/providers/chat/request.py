@@ -6,7 +6,7 @@ Source: `CompletionCreateParams` in the `openai` package (types/chat/completion_
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from chatbackend.adapters.providers.codec import present, unsupported
+from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
 from chatbackend.domain.items import (
     FunctionCall,
@@ -26,11 +26,11 @@ Json = dict[str, Any]
 
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
-    """Return the body, fields of `request.extra` first so that they never override ours.
+    """Return the body, fields that we do not know first so that they never override ours.
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    extra = request.extra if request.extra_dialect == "chat" else {}
+    extra = passthrough(request, "chat")
     limit = request.max_output_tokens or profile.default_max_tokens
     ours = present(
         model=request.model,

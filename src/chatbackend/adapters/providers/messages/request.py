@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from chatbackend.adapters.providers.codec import GARBAGE, present, unsupported
+from chatbackend.adapters.providers.codec import GARBAGE, passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
 from chatbackend.adapters.providers.messages.seal import thinking_block
 from chatbackend.domain.items import (
@@ -40,11 +40,11 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
-    """Return the body, fields of `request.extra` first so that they never override ours.
+    """Return the body, fields that we do not know first so that they never override ours.
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    extra = request.extra if request.extra_dialect == "messages" else {}
+    extra = passthrough(request, "messages")
     max_tokens = request.max_output_tokens or profile.default_max_tokens or profile.max_output_tokens
     ours = present(
         model=request.model,

@@ -43,6 +43,7 @@ RESPONSES = Table(
     text("incomplete_reason", null=True),
     text("detail", null=True),
     integer("numbers_reserved", default="0"),
+    blob("served", null=True),
 )
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=sql("status IN ('queued', 'in_progress')"))
 Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)

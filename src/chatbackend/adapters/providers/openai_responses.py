@@ -1,0 +1,54 @@
+"""The OpenAI Responses dialect: OpenAI, Azure OpenAI and the servers that speak like them.
+
+Source: the response types of the `openai` package (types/responses/).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.provider_errors import fault_of, http_error
+from chatbackend.adapters.providers.responses.reader import ResponsesReader
+from chatbackend.adapters.providers.responses.request import request_body
+from chatbackend.domain.errors import ChatError
+from chatbackend.domain.events import ModelEvent
+from chatbackend.domain.models import ModelProfile, ModelRequest
+
+
+class ResponsesCodec:
+    """Speaks Responses, statelessly: the whole context goes out with every request, nothing is stored there."""
+
+    def __init__(self, profile: ModelProfile) -> None:
+        self._profile = profile
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The facts that requests are shaped by."""
+        return self._profile
+
+    def request(self, request: ModelRequest) -> WireRequest:
+        """Return the call to make.
+
+        Raises: InvalidRequest for what Responses, or this model, has no way to say.
+        """
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if request.stream else "application/json",
+        }
+        return WireRequest("/responses", headers, msgspec.json.encode(request_body(request, self._profile)))
+
+    def reader(self, request: ModelRequest) -> Reader:
+        """Return a fresh reader for one streamed answer."""
+        return ResponsesReader()
+
+    def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
+        """Return the events of an answer that came as one JSON body.
+
+        Raises: UpstreamError (and below) when it is none.
+        """
+        return ResponsesReader().whole(body)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
+        """Return what a status that is not 2xx means; header names are lower case."""
+        return http_error(status, headers, fault_of(body))

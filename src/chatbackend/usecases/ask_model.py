@@ -1,0 +1,258 @@
+"""Ask the deployments of a route until one answers: again or elsewhere before the first token, typed after it.
+
+After the first token a fault ends the answer, unless the route asks for a continuation and a deployment takes the text
+so far to go on from: the answer is then marked as continued.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Protocol
+
+import anyio
+
+from chatbackend.domain.context import characters
+from chatbackend.domain.errors import ChatError, InvalidRequest, UpstreamCut, UpstreamError, UpstreamTimeout
+from chatbackend.domain.events import Finished, ModelEvent, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
+from chatbackend.domain.items import Message, OutputText
+from chatbackend.domain.models import ModelRequest
+from chatbackend.domain.routing import Health, Journey, Pace, Route, Step
+from chatbackend.domain.seam import Seam
+from chatbackend.domain.usage import Usage, estimate, of_part
+from chatbackend.usecases.ports import Call, Deployment, Models, NewId
+from chatbackend.usecases.travel import travel, until
+
+Shape = Callable[[Deployment], Awaitable[ModelRequest]]
+Events = AsyncGenerator[ModelEvent, None]
+
+
+class Book(Protocol):
+    """Where the calls of one answer are written down."""
+
+    async def begin(self, call: Call, spent: Usage | None) -> None:
+        """Commit the row of a call; nothing is dialled before. `spent` settles the call before it, if there was one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel:
+    """What asking needs of the world. `chance` gives numbers of [0, 1)."""
+
+    models: Models
+    health: Health
+    new_id: NewId
+    chance: Callable[[], float]
+
+    def __call__(self, route: Route, shape: Shape, book: Book, *, calls_before: int = 0) -> "Asking":
+        """Return a call that is about to be made; `shape` makes its request for a deployment.
+
+        `calls_before`: calls that an earlier process made for the same answer.
+        """
+        return Asking(self, route, shape, book, calls_before=calls_before)
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What one call has said so far, for the bill and to be continued."""
+
+    input_characters: int = 0
+    output_characters: int = 0
+    reported: Usage | None = None
+    finished: bool = False
+
+    def take(self, event: ModelEvent) -> None:
+        match event:
+            case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
+                self.output_characters += len(text)
+            case UsageReported(usage=usage):
+                self.reported = usage
+            case Finished():
+                self.finished = True
+            case _:
+                pass
+
+    def usage(self) -> Usage:
+        guess = estimate(self.input_characters, self.output_characters)
+        if self.reported is None or self.finished:
+            return self.reported or guess
+        return of_part(self.reported, guess)
+
+
+class Asking:
+    """One answer on its way. `open`, then `events` to its end; `call` is the upstream call that is not settled yet."""
+
+    def __init__(self, ports: AskModel, route: Route, shape: Shape, book: Book, *, calls_before: int) -> None:
+        self.call: Call | None = None
+        self.deployment: Deployment | None = None
+        self.continued = False
+        self._ports = ports
+        self._rules = route.rules
+        self._journey = Journey(route, ports.health, ports.chance)
+        self._shape = shape
+        self._book = book
+        self._calls_before = calls_before
+        self._heard = _Heard()
+        self._spent: Usage | None = None  # by calls of this answer that another one continued
+        self._held: list[ModelEvent] = []
+        self._events: Events | None = None
+        self._said: list[str] | None = [] if route.rules.on_cut == "continue" else None
+        self._block = 0
+        self._ends_at = inf
+
+    @property
+    def attempts(self) -> int:
+        """How many calls were made, or tried to be made."""
+        return self._journey.attempts
+
+    def call_usage(self) -> Usage:
+        """Return what the call that is not settled yet has used so far."""
+        return self._heard.usage()
+
+    def usage(self) -> Usage:
+        """Return what the whole answer has used so far."""
+        return self.call_usage() if self._spent is None else self._spent + self.call_usage()
+
+    async def open(self) -> None:
+        """Dial until an answer begins.
+
+        Raises: UpstreamError (and below), InvalidRequest for what no deployment of the route takes.
+        """
+        await self._open(None)
+
+    async def events(self) -> Events:
+        """Yield the answer. Use with `aclosing`: closing it hangs up.
+
+        Raises: UpstreamError (and below).
+        """
+        seam: Seam | None = None
+        try:
+            while True:
+                try:
+                    async with aclosing(self._paced()) as events:
+                        async for event in events:
+                            for new in (event,) if seam is None else _joined(event, seam, self._block):
+                                self._note(new)
+                                yield new
+                except UpstreamError as error:
+                    seam = await self._go_on(error)
+                else:
+                    return
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Hang up."""
+        events, self._events = self._events, None
+        if events is not None:
+            await events.aclose()
+
+    async def _open(self, seam: Seam | None) -> None:
+        await travel(self._journey, lambda step: self._dial(step, seam))
+
+    async def _dial(self, step: Step, seam: Seam | None) -> None:
+        deployment = self._ports.models.find(step.deployment)
+        request = await self._shape(deployment)
+        if seam is not None:
+            request = _continuing(request, seam, deployment)
+        call = Call(self._ports.new_id("call"), self._calls_before + self._journey.attempts, deployment.name)
+        await self._book.begin(call, None if self.call is None else self._heard.usage())
+        self.call, self.deployment = call, deployment
+        self._heard = _Heard(characters(request.items) + len(request.instructions or ""))
+        limits, now = self._rules.timeouts, anyio.current_time()
+        self._ends_at = now + (limits.total_s or inf)
+        self._events = deployment.model.stream(request, limits)
+        try:
+            with anyio.fail_after(min(limits.first_token_s or inf, limits.total_s or inf)):
+                self._held = await self._beginning(self._events)
+        except TimeoutError as error:
+            await self.close()
+            raise UpstreamTimeout("The provider did not begin its answer in time.") from error
+        except ChatError as error:
+            await self.close()
+            if not isinstance(error, UpstreamTimeout | UpstreamCut):
+                self._heard = _Heard()  # a call that is refused costs nothing
+            raise
+
+    async def _beginning(self, events: Events) -> list[ModelEvent]:
+        """Return the events up to the first that says something; reports of usage come before it."""
+        held: list[ModelEvent] = []
+        async for event in events:
+            held.append(event)
+            if not isinstance(event, UsageReported):
+                return held
+        raise UpstreamCut("The provider's answer ended before it began.")
+
+    async def _paced(self) -> Events:
+        """Yield the events of the call that is open, within the route's limits."""
+        events, limits = self._events, self._rules
+        if events is None:  # pragma: no cover - `open` comes first
+            raise AssertionError
+        pace = Pace(limits.min_tokens_per_s, now=anyio.current_time()) if limits.min_tokens_per_s else None
+        held, self._held = self._held, []
+        for event in held:
+            self._heard.take(event)
+            yield event
+        async with aclosing(until(events, self._ends_at) if self._ends_at < inf else events) as rest:
+            async for event in rest:
+                self._heard.take(event)
+                if pace is not None and pace.slow(_tokens(event), anyio.current_time()):
+                    raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
+                yield event
+        if not self._heard.finished:
+            raise UpstreamCut("The provider's answer ended before its end.")
+
+    def _note(self, event: ModelEvent) -> None:
+        """Keep what may have to be continued: text alone can be."""
+        if self._said is None or isinstance(event, UsageReported):
+            return
+        if isinstance(event, TextDelta):
+            self._said.append(event.text)
+            self._block = event.index
+        else:
+            self._said = None
+
+    async def _go_on(self, error: UpstreamError) -> Seam:
+        """Find who continues the answer. Raises: `error`, where nobody does."""
+        broken = self.deployment
+        await self.close()
+        if broken is not None:
+            with suppress(ChatError):
+                self._journey.failed(broken.name, error, anyio.current_time())
+        if not self._said or self._heard.finished:
+            raise error
+        cut, spent = self.call, self._heard.usage()
+        seam = Seam("".join(self._said))
+        try:
+            await self._open(seam)
+        except ChatError:
+            raise error from None
+        finally:
+            if self.call is not cut:
+                self._spent = spent if self._spent is None else self._spent + spent
+        self.continued = True
+        return seam
+
+
+def _continuing(request: ModelRequest, seam: Seam, deployment: Deployment) -> ModelRequest:
+    """Return the request with the beginning of its answer. Raises: InvalidRequest for a model that takes none."""
+    if not deployment.model.profile.accepts_prefill:
+        raise InvalidRequest("This model does not go on from a beginning.", code="unsupported_by_model")
+    begun = Message("msg_begun", "assistant", [OutputText(seam.given)])
+    return replace(request, items=[*request.items, begun], prefilled=True)
+
+
+def _joined(event: ModelEvent, seam: Seam, block: int) -> list[ModelEvent]:
+    """Return a continuation's event with nothing in it that was said before."""
+    if isinstance(event, TextDelta):
+        text = seam.feed(event.text)
+        return [TextDelta(text, block, event.logprobs)] if text else []
+    if isinstance(event, Finished) and (rest := seam.end()):
+        return [TextDelta(rest, block), event]
+    return [event]
+
+
+def _tokens(event: ModelEvent) -> int:
+    """Return about how many tokens an event carries: at least one, whatever its text."""
+    text = event.text if isinstance(event, TextDelta | ReasoningDelta) else ""
+    return max(1, len(text) // 4)

@@ -1,0 +1,39 @@
+"""Go along a route until somebody answers; and keep an answer within its time."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from chatbackend.domain.errors import ChatError, UpstreamTimeout
+from chatbackend.domain.routing import Journey, Step
+
+T = TypeVar("T")
+
+
+async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]]) -> T:
+    """Return the first answer that `dial` gets. Raises: ChatError, once nobody is left to ask."""
+    while True:
+        step = journey.next(anyio.current_time())
+        if step.wait_s:
+            await anyio.sleep(step.wait_s)
+        try:
+            answer = await dial(step)
+        except ChatError as error:
+            journey.failed(step.deployment, error, anyio.current_time())
+        else:
+            journey.answered(step.deployment)
+            return answer
+
+
+async def until(parts: AsyncGenerator[T, None], ends_at: float) -> AsyncGenerator[T, None]:
+    """Yield parts until the loop's clock reads `ends_at`. Raises: UpstreamTimeout then."""
+    while True:
+        try:
+            with anyio.fail_after(ends_at - anyio.current_time()):
+                part = await anext(parts)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The provider's answer took too long.") from error
+        except StopAsyncIteration:
+            return
+        yield part
