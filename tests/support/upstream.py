@@ -1,8 +1,16 @@
 """A salted, scripted model server: what it says, counts and logs is known, so that a checker can compare.
 
-Speaks Chat Completions (`/v1/chat/completions`) and Anthropic Messages (`/v1/messages`), streamed and whole. Every
-generation has a fresh salt in (nearly) every token, `s3f9a1c:0 s3f9a1c:1 ...`, so that two generations spliced into
-one answer are seen. `GET /_log` tells, a JSON line a call, what was asked, sent, reported and how it ended.
+Every generation has a fresh salt in (nearly) every token, `s3f9a1c:0 s3f9a1c:1 ...`, so that two generations spliced
+into one answer are seen. `GET /_log` tells, a JSON line a call, what was asked, sent, reported and how it ended.
+
+It speaks, streamed and whole:
+
+    /v1/chat/completions, /v1/responses, /v1/embeddings     OpenAI, and whoever is compatible with it
+    /v1/responses/input_tokens
+    /v1/messages, /v1/messages/count_tokens                 Anthropic
+    /openai/deployments/{name}/chat/completions, .../embeddings (with api-version)
+    /openai/v1/chat/completions, /openai/v1/responses, /openai/v1/embeddings      Azure OpenAI
+    /chat/completions, and models named sonar...      Perplexity, which refuses tools and turns that do not alternate
 
 The script is named by the model, or else by the first word of the last user message, joined by `-` in any order:
 
@@ -11,21 +19,38 @@ The script is named by the model, or else by the first word of the last user mes
     echo        the last user message, after one salted token
     json        a JSON object, by the asked schema where there is one
     cite        for each passage 【k】 in the prompt a sentence that quotes it and ends with 【k】
+    sources     a text with [1], [2] and [1], which Perplexity's lists of sources explain
+    image       the media type and size of each image and file of the last user message
     tool-call   a call of every tool (of the first, where parallel calls are off); text once its output is there
+    tool-text-function tool-text-python tool-text-json   such a call as a Llama writes it into its text
     reason      reasoning before the text
     length refuse filter          that end
-    status-N    that HTTP status, with Retry-After where it fits
+    no-usage no-id                usage that never arrives; empty ids
+
+and what goes wrong, `N` being the token before which it does (3 where it is left out):
+
+    status-N    that HTTP status, with Retry-After where it fits; rN asks to wait N milliseconds
+    context-length                a 400 in the vendor's words (with vllm or llama-cpp: in theirs)
+    blocked     a 400 for a prompt that a filter refuses
     no-headers silent stall-at-N  nothing at all; headers and nothing; N tokens and nothing
-    cut-at-N    the connection is reset after N tokens
-    error-in-stream error-at-N    an error event after 3 or N tokens
-    false-done  an end mark without a reason, after N tokens
-    garbage     broken JSON after 3 tokens
+    cut-before-first cut-at-N     the connection is reset, before any token or after N
+    truncated-at-N                a body that ends properly, in the middle of an event
+    error-in-stream error-at-N    an error event
+    failed-at-N                   an event that the answer failed, where the API has one beside its errors
+    false-done  an end mark without a reason, after all tokens
+    garbage     broken JSON
     cut-in-character   a token torn inside a UTF-8 character, then the reset
     wrong-type  200 with text/html
     endless     tokens until the client hangs up
+    huge-headers                  100 MB of headers
+    fail-N-times   the first N calls with one last user message go wrong as the rest says (status-500 if it says
+                   nothing), later ones are answered: fail-2-times-status-503-n5
+
+Whole answers go wrong in the same ways, in their bodies. `Unreachable` (`unreachable.py`) is an address that nobody
+answers at. With a key, a call without the credential that its API wants is answered 401.
 
 In a test: `async with Upstream() as upstream: ... upstream.url`. In its own process, so that it outlives the server
-under test: `python tests/support/upstream.py --port P --log FILE`.
+under test: `python tests/support/upstream.py --port P --log FILE --key KEY`.
 """
 
 import argparse
@@ -34,8 +59,8 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,93 +70,53 @@ from aiohttp import web
 if not __package__:  # run as a script: the repository is not on the path then
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.support.upstream_answer import serve
+from tests.support.upstream_asked import Asked, as_object
+from tests.support.upstream_azure import AzureChat, AzureResponses
+from tests.support.upstream_counts import AzureEmbeddings, Embeddings, MessagesCount, ResponsesCount
 from tests.support.upstream_dialects import Chat, Dialect, Messages
-from tests.support.upstream_script import Asked, Call, Outcome, as_object, script_of
+from tests.support.upstream_perplexity import Perplexity
+from tests.support.upstream_responses import Responses
+from tests.support.upstream_script import Call, Script, script_of
+
+__all__ = ["Call", "Upstream"]
+
+Spelled = Callable[[Call], Dialect]
 
 
-def _reason(call: Call, calls: list[tuple[str, str, str]]) -> str:
-    if calls:
-        return "tools"
-    kind = call.script.kind
-    return "none" if kind == "false-done" else kind if kind in Chat.reasons else "stop"
+def _openai_chat(call: Call) -> Dialect:
+    return Perplexity(call) if call.asked.model.startswith("sonar") else Chat(call)
 
 
-async def _frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a streamed answer; raise Hangup where the script resets the connection."""
-    call, script = dialect.call, dialect.call.script
-    if script.kind == "silent":
-        await asyncio.Event().wait()
-    for event in dialect.opening():
-        yield dialect.frame(event)
-    if script.kind == "reason":
-        for event in dialect.reasoning(f"{call.salt} thinks. "):
-            yield dialect.frame(event)
-    calls = call.calls()
-    for number, tool in enumerate(calls):
-        for event in dialect.tool(number, tool):
-            yield dialect.frame(event)
-        call.tokens += 1
-    if not calls:
-        async with aclosing(_text_frames(dialect)) as frames:
-            async for frame in frames:
-                yield frame
-    for frame in dialect.closing(_reason(call, calls)):
-        yield frame
-
-
-async def _text_frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
-    call, script = dialect.call, dialect.call.script
-    pieces = call.pieces()
-    while call.tokens < len(pieces) or script.kind == "endless":
-        if call.tokens == script.at:
-            await _trouble(dialect)
-        await asyncio.sleep(script.delay_s)
-        text = pieces[call.tokens] if call.tokens < len(pieces) else f"{call.salt}:{call.tokens} "
-        frame = b"".join(dialect.frame(event) for event in dialect.text(text))
-        if script.kind == "cut-in-character" and "ï" in text:
-            yield frame[: frame.index("ï".encode()) + 1]
-            raise Hangup
-        call.tokens += 1
-        yield frame
-
-
-async def _trouble(dialect: Dialect) -> None:
-    match dialect.call.script.kind:
-        case "cut-at":
-            raise Hangup
-        case "stall-at":
-            await asyncio.Event().wait()
-        case "error-in-stream" | "error-at":
-            raise Refused(dialect.frame(dialect.error(500)))
-        case "garbage":
-            raise Refused(b'data: {"id": "half a js\n\n')
-        case _:
-            pass
-
-
-class Hangup(Exception):
-    """The script says to reset the connection here."""
-
-
-class Refused(Exception):
-    """The answer ends with these bytes."""
-
-    def __init__(self, last: bytes) -> None:
-        super().__init__()
-        self.last = last
+ROUTES: tuple[tuple[str, Spelled], ...] = (
+    ("/v1/chat/completions", _openai_chat),
+    ("/v1/responses", Responses),
+    ("/v1/responses/input_tokens", ResponsesCount),
+    ("/v1/embeddings", Embeddings),
+    ("/v1/messages", Messages),
+    ("/v1/messages/count_tokens", MessagesCount),
+    ("/openai/deployments/{name}/chat/completions", AzureChat),
+    ("/openai/deployments/{name}/embeddings", AzureEmbeddings),
+    ("/openai/v1/chat/completions", AzureChat),
+    ("/openai/v1/responses", AzureResponses),
+    ("/openai/v1/embeddings", AzureEmbeddings),
+    ("/chat/completions", Perplexity),
+)
 
 
 class Upstream:
-    """The server. `calls` is every call so far, in order."""
+    """The server. `calls` is every call so far, in order; `key` is the credential it wants, "" for none."""
 
-    def __init__(self, *, port: int = 0, log: Path | None = None) -> None:
+    def __init__(self, *, port: int = 0, log: Path | None = None, key: str = "") -> None:
         self.calls: list[Call] = []
         self._port = port
         self._log = log
+        self._key = key
+        self._failed = Counter[str]()
         self._arrived = asyncio.Condition()
         app = web.Application(client_max_size=64 << 20)
-        app.router.add_post("/v1/chat/completions", self._handler(Chat))
-        app.router.add_post("/v1/messages", self._handler(Messages))
+        for path, spelled in ROUTES:
+            app.router.add_post(path, self._handler(spelled))
         app.router.add_get("/_log", self._show_log)
         # A handler is cancelled as soon as its client hangs up: that is how a call knows.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
@@ -159,25 +144,26 @@ class Upstream:
             await self._arrived.wait_for(lambda: len(self.calls) > number)
         return self.calls[number]
 
-    def _handler(self, dialect: Callable[[Call], Dialect]) -> Callable[[web.Request], Any]:
+    def _handler(self, spelled: Spelled) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._answer(request, dialect)
+            return await self._answer(request, spelled)
 
         return handle
 
-    async def _answer(self, request: web.Request, spelled: Callable[[Call], Dialect]) -> web.StreamResponse:
-        asked = Asked(as_object(await request.json()))
-        call = Call(
-            f"s{secrets.token_hex(3)}", "", asked, dict(request.headers), script_of(asked.model, asked.user_text)
-        )
+    async def _answer(self, request: web.Request, spelled: Spelled) -> web.StreamResponse:
+        asked = Asked(as_object(await request.json()), request.match_info.get("name"))
+        salt, headers = f"s{secrets.token_hex(3)}", dict(request.headers)
+        call = Call(salt, "", asked, headers, self._script(asked), str(request.rel_url))
         dialect = spelled(call)
         call.dialect = dialect.name
         async with self._arrived:
             self.calls.append(call)
             self._arrived.notify_all()
         self._write(call)
+        if self._key and dialect.denied(self._key):
+            call.script = Script("status", at=401)
         try:
-            answer, call.outcome = await _serve(request, dialect)
+            answer, call.outcome = await serve(request, dialect)
         except (asyncio.CancelledError, ConnectionError):
             call.outcome = "closed-by-client"
             raise
@@ -186,6 +172,14 @@ class Upstream:
             call.ended.set()
             self._write(call)
         return answer
+
+    def _script(self, asked: Asked) -> Script:
+        """Return the script, which for a question that has failed often enough is to answer it."""
+        script = script_of(asked.model, asked.user_text)
+        if not script.fails:
+            return script
+        self._failed[asked.user_text] += 1
+        return script if self._failed[asked.user_text] <= script.fails else script.recovered
 
     def _write(self, call: Call) -> None:
         if self._log is not None:
@@ -197,51 +191,13 @@ class Upstream:
         return web.Response(text=text, content_type="application/x-ndjson")
 
 
-async def _serve(request: web.Request, dialect: Dialect) -> tuple[web.StreamResponse, Outcome]:
-    call, script = dialect.call, dialect.call.script
-    match script.kind:
-        case "status":
-            headers = {"retry-after": "2"} if script.at in {429, 503, 529} else {}
-            return web.json_response(dialect.error(script.at), status=script.at, headers=headers), "refused"
-        case "no-headers":
-            await asyncio.Event().wait()
-        case "wrong-type":
-            return web.Response(text="<html>down for maintenance</html>", content_type="text/html"), "refused"
-        case _:
-            pass
-    if not call.asked.stream:
-        calls = call.calls()
-        pieces = [] if calls else call.pieces()
-        call.tokens = len(calls) or len(pieces)
-        await asyncio.sleep(script.delay_s * call.tokens)
-        return web.json_response(dialect.whole("".join(pieces), calls, _reason(call, calls))), "finished"
-    return await _stream(request, dialect)
-
-
-async def _stream(request: web.Request, dialect: Dialect) -> tuple[web.StreamResponse, Outcome]:
-    answer = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
-    await answer.prepare(request)
-    outcome: Outcome = "finished"
-    try:
-        async with aclosing(_frames(dialect)) as frames:
-            async for frame in frames:
-                await answer.write(frame)
-    except Refused as ending:
-        outcome = "refused"
-        await answer.write(ending.last)
-    except Hangup:
-        outcome = "cut"
-        if request.transport is not None:
-            request.transport.close()  # what was written still goes out, the end of the chunked body never does
-    return answer, outcome
-
-
 async def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, default=None)
+    parser.add_argument("--key", default="")
     options = parser.parse_args()
-    async with Upstream(port=options.port, log=options.log) as upstream:
+    async with Upstream(port=options.port, log=options.log, key=options.key) as upstream:
         sys.stdout.write(upstream.url + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

@@ -1,24 +1,41 @@
 """How the scripted upstream spells its answers: Chat Completions and Anthropic Messages, streamed and whole.
 
-Written apart from the codecs under test, from the types of the `openai` and `anthropic` packages.
+Written apart from the codecs under test, from the types of the `openai` and `anthropic` packages. The other dialects
+are in `upstream_responses.py`, `upstream_azure.py`, `upstream_perplexity.py` and `upstream_counts.py`.
 """
 
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tests.support import upstream_errors as errors
 from tests.support.upstream_script import Call, Json, cut
 
 
 class Dialect:
-    """How one API spells the parts of an answer."""
+    """How one API spells the parts of an answer, and what credential it wants."""
 
     name: str
     reasons: Mapping[str, str]
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self._blocks = -1
+
+    def denied(self, key: str) -> bool:
+        """Return whether the call lacks the credential that this API wants."""
+        return self.call.header("authorization") != f"Bearer {key}"
+
+    def refusal(self) -> tuple[int, Json] | None:
+        """Return the status and body with which this API refuses such a request, whatever the script."""
+        return None
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every answer."""
+        return {"x-request-id": f"req_{self.call.salt}"}
+
+    def waits(self, wait_ms: int) -> dict[str, str]:
+        """Return the headers that ask to wait so long."""
+        return {"retry-after": str(-(-wait_ms // 1000))}
 
     def frame(self, data: Json) -> bytes:
         return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
@@ -41,6 +58,20 @@ class Dialect:
     def error(self, status: int) -> Json:
         raise NotImplementedError
 
+    def too_long(self) -> Json:
+        raise NotImplementedError
+
+    def blocked(self) -> Json:
+        raise NotImplementedError
+
+    def error_event(self) -> Json:
+        """Return an error inside a stream."""
+        return self.error(500)
+
+    def failed_event(self) -> Json:
+        """Return the event of an answer that failed, where an API has one beside its errors."""
+        return self.error_event()
+
     def whole(self, text: str, calls: list[tuple[str, str, str]], reason: str) -> Json:
         raise NotImplementedError
 
@@ -54,29 +85,36 @@ class Chat(Dialect):
     )
 
     def opening(self) -> list[Json]:
-        return [self._chunk({"role": "assistant", "content": ""})]
+        return [self.chunk({"role": "assistant", "content": ""})]
 
     def reasoning(self, text: str) -> list[Json]:
-        return [self._chunk({"reasoning_content": text})]
+        return [self.chunk({"reasoning_content": text})]
 
     def text(self, text: str) -> list[Json]:
-        return [self._chunk({"refusal" if self.call.script.kind == "refuse" else "content": text})]
+        return [self.chunk({"refusal" if self.call.script.kind == "refuse" else "content": text})]
 
     def tool(self, number: int, call: tuple[str, str, str]) -> list[Json]:
         call_id, name, arguments = call
         first = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
         later = [{"index": number, "function": {"arguments": piece}} for piece in cut(arguments)]
-        return [self._chunk({"tool_calls": [entry]}) for entry in [first, *later]]
+        return [self.chunk({"tool_calls": [entry]}) for entry in [first, *later]]
 
     def closing(self, reason: str) -> list[bytes]:
-        frames = [] if reason == "none" else [self.frame(self._chunk({}, self.reasons[reason]))]
-        if self.call.asked.wants_usage:
-            frames.append(self.frame(self._chunk(None) | {"usage": self._usage()}))
+        frames = [] if reason == "none" else [self.frame(self.chunk({}, self.reasons[reason]))]
+        if self.call.asked.wants_usage and not self.call.has("no-usage"):
+            frames.append(self.frame(self.chunk(None) | {"usage": self.usage()}))
         return [*frames, b"data: [DONE]\n\n"]
 
     def error(self, status: int) -> Json:
-        kind = {429: "rate_limit_error", 400: "invalid_request_error"}.get(status, "server_error")
-        return {"error": {"message": f"scripted {status}", "type": kind, "param": None, "code": None}}
+        return errors.openai(status)
+
+    def too_long(self) -> Json:
+        if self.call.has("vllm"):
+            return errors.vllm_too_long()
+        return errors.llama_cpp_too_long() if self.call.has("llama-cpp") else errors.openai_too_long("messages")
+
+    def blocked(self) -> Json:
+        return errors.openai_blocked()
 
     def whole(self, text: str, calls: list[tuple[str, str, str]], reason: str) -> Json:
         tools = [
@@ -91,18 +129,22 @@ class Chat(Dialect):
         }
         if tools:
             message["tool_calls"] = tools
-        choice = {"index": 0, "message": message, "finish_reason": self.reasons[reason], "logprobs": None}
-        return self._head("chat.completion") | {"choices": [choice], "usage": self._usage()}
+        choice = {"index": 0, "message": message, "finish_reason": self.reasons.get(reason), "logprobs": None}
+        usage = {} if self.call.has("no-usage") else {"usage": self.usage()}
+        return self.head("chat.completion") | {"choices": [choice]} | usage
 
-    def _head(self, kind: str) -> Json:
-        salt, call = self.call.salt, self.call
-        return {"id": f"chatcmpl-{salt}", "object": kind, "created": int(call.started), "model": call.asked.model}
+    def head(self, kind: str) -> Json:
+        """Return what every object of an answer begins with."""
+        name = "" if self.call.has("no-id") else f"chatcmpl-{self.call.salt}"
+        return {"id": name, "object": kind, "created": int(self.call.started), "model": self.call.asked.model}
 
-    def _chunk(self, delta: Json | None, finish_reason: str | None = None) -> Json:
+    def chunk(self, delta: Json | None, finish_reason: str | None = None) -> Json:
+        """Return a chunk with one choice, or with none."""
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return self._head("chat.completion.chunk") | {"choices": [] if delta is None else [choice]}
+        return self.head("chat.completion.chunk") | {"choices": [] if delta is None else [choice]}
 
-    def _usage(self) -> Json:
+    def usage(self) -> Json:
+        """Report what the call cost."""
         read, wrote = self.call.input_tokens, self.call.tokens
         self.call.usage = {"input_tokens": read, "output_tokens": wrote}
         return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
@@ -119,6 +161,14 @@ class Messages(Dialect):
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self._kind = ""
+        self._blocks = -1
+
+    def denied(self, key: str) -> bool:
+        known = self.call.header("x-api-key") == key or not super().denied(key)
+        return not (known and self.call.header("anthropic-version"))
+
+    def headers(self) -> dict[str, str]:
+        return {"request-id": f"req_{self.call.salt}"}
 
     def frame(self, data: Json) -> bytes:
         return f"event: {data['type']}\n".encode() + super().frame(data)
@@ -148,9 +198,13 @@ class Messages(Dialect):
         return [self.frame(event) for event in [*events, {"type": "message_stop"}]]
 
     def error(self, status: int) -> Json:
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
-        kind = kinds.get(status, "overloaded_error" if status == 529 else "api_error")
-        return {"type": "error", "error": {"type": kind, "message": f"scripted {status}"}}
+        return errors.anthropic(status)
+
+    def too_long(self) -> Json:
+        return errors.anthropic_too_long()
+
+    def blocked(self) -> Json:
+        return errors.anthropic_blocked()
 
     def whole(self, text: str, calls: list[tuple[str, str, str]], reason: str) -> Json:
         content: list[Json] = [{"type": "text", "text": text, "citations": None}] if text else []
@@ -158,7 +212,7 @@ class Messages(Dialect):
             {"type": "tool_use", "id": call_id, "name": name, "input": json.loads(arguments)}
             for call_id, name, arguments in calls
         ]
-        return self._message(content, self.reasons[reason]) | {"usage": self._usage(self.call.tokens)}
+        return self._message(content, self.reasons.get(reason)) | {"usage": self._usage(self.call.tokens)}
 
     def _message(self, content: list[Json], stop_reason: str | None) -> Json:
         call = self.call

@@ -1,82 +1,76 @@
-"""What the scripted upstream was asked, and what its script makes of it: see `upstream.py` for the scripts."""
+"""What a script makes of a call: see `upstream.py` for the scripts."""
 
 import asyncio
 import json
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal
 
-Json = dict[str, Any]
+from tests.support.upstream_asked import Asked, Json, as_list, as_object, filled, parameters
+
+__all__ = ["Asked", "Call", "Json", "Outcome", "Script", "as_list", "as_object", "cut", "script_of"]
+
 Outcome = Literal["open", "finished", "refused", "cut", "closed-by-client"]
 
-_KIND = re.compile(
-    r"(?<![a-z0-9])(echo|json|cite|tool-call|reason|length|refuse|filter|no-headers|silent|stall-at|cut-at|cut-in-character"
-    r"|error-in-stream|error-at|false-done|garbage|wrong-type|endless|slow|status)(?:-(\d+))?(?![a-z0-9])"
+# Faults that strike after the Nth token, so that there have to be more tokens than that.
+_AT = ("cut-at", "stall-at", "error-at", "failed-at", "truncated-at")
+_KINDS = (
+    "echo|json|cite|sources|image|tool-call|tool-text-function|tool-text-python|tool-text-json|reason|length|refuse|filter"
+    "|no-headers|silent|cut-in-character|cut-before-first|error-in-stream|false-done|garbage|wrong-type|endless|slow"
+    "|status|context-length|blocked|huge-headers"
 )
-_COUNT = re.compile(r"(?<![a-z0-9])n(\d+)(?![a-z0-9])")
-_DELAY = re.compile(r"(?<![a-z0-9])d(\d+)(?![a-z0-9])")
+_KIND = re.compile(rf"(?<![a-z0-9])({_KINDS}|{'|'.join(_AT)})(?:-(\d+))?(?![a-z0-9])")
+_QUIRK = re.compile(r"(?<![a-z0-9])(no-usage|no-id|vllm|llama-cpp)(?![a-z0-9])")
+_COUNT, _DELAY, _WAIT = (re.compile(rf"(?<![a-z0-9]){letter}(\d+)(?![a-z0-9])") for letter in "ndr")
+_FAILS = re.compile(r"(?<![a-z0-9])fail-(\d+)-times(?![a-z0-9])")
 _PASSAGE = re.compile(r"^【(\d+)】 .*\n(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one call does; `at` is the token after which it goes wrong (or the status)."""
+    """What one call does; `at` is the token after which it goes wrong (or the status).
+
+    `fails` is how many calls go wrong before the same question is answered (0: all), `wait_ms` what an overloaded
+    answer asks to wait.
+    """
 
     kind: str = "text"
     tokens: int = 20
     delay_s: float = 0.0
     at: int = 3
+    fails: int = 0
+    wait_ms: int | None = None
+    quirks: frozenset[str] = frozenset()
+
+    @property
+    def recovered(self) -> "Script":
+        """What the call does once it has failed often enough."""
+        return Script("text", self.tokens, self.delay_s, quirks=self.quirks)
 
 
 def script_of(model: str, user_text: str) -> Script:
     """Return the script that the model's name says, or else the first word of the last user message."""
     for text in (model, user_text.partition(" ")[0]):
-        kind, count, delay = _KIND.search(text), _COUNT.search(text), _DELAY.search(text)
-        if kind or count or delay:
-            return Script(
-                kind[1] if kind else "text",
-                int(count[1]) if count else 20,
-                int(delay[1]) / 1000 if delay else 1.25 if kind and kind[1] == "slow" else 0.0,
-                int(kind[2]) if kind and kind[2] else 3,
-            )
+        kind, quirks = _KIND.search(text), frozenset[str](_QUIRK.findall(text))
+        count, delay, wait, fails = (_number(pattern, text) for pattern in (_COUNT, _DELAY, _WAIT, _FAILS))
+        if not (kind or quirks or fails) and count is None and delay is None:
+            continue
+        name, at = kind[1] if kind else "text", int(kind[2]) if kind and kind[2] else 3
+        if fails and not kind:
+            name, at = "status", 500
+        fewest = at + 20 if name in _AT and at >= 20 else 20
+        pause_s = 1.25 if name == "slow" else 0.0
+        return Script(
+            name,
+            fewest if count is None else count,
+            pause_s if delay is None else delay / 1000,
+            at,
+            fails=fails or 0,
+            wait_ms=wait,
+            quirks=quirks,
+        )
     return Script()
-
-
-class Asked:
-    """A request body of either dialect."""
-
-    def __init__(self, body: Json) -> None:
-        self.body = body
-        self.model = str(body.get("model"))
-        self.stream = bool(body.get("stream"))
-        self.messages = [as_object(message) for message in as_list(body.get("messages"))]
-        self.prompt = "\n".join(_texts([body.get("system"), body.get("messages")]))
-        self.user_text = "\n".join(_texts([entry for entry in self.messages if entry.get("role") == "user"][-1:]))
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a Chat Completions stream was asked to report usage."""
-        return bool(as_object(self.body.get("stream_options")).get("include_usage"))
-
-    def tools(self) -> list[Json]:
-        """Return the tools to call: all, or the first where parallel calls are off; none once an output is there."""
-        last = self.messages[-1] if self.messages else {}
-        blocks = [as_object(block).get("type") for block in as_list(last.get("content"))]
-        if last.get("role") == "tool" or "tool_result" in blocks:
-            return []
-        tools = [
-            as_object(as_object(tool).get("function")) or as_object(tool) for tool in as_list(self.body.get("tools"))
-        ]
-        serial = as_object(self.body.get("tool_choice")).get("disable_parallel_tool_use")
-        return tools[:1] if serial or self.body.get("parallel_tool_calls") is False else tools
-
-    def schema(self) -> Json:
-        """Return the schema that the answer shall have."""
-        chat = as_object(as_object(self.body.get("response_format")).get("json_schema"))
-        messages = as_object(as_object(self.body.get("output_config")).get("format"))
-        given = as_object(chat.get("schema")) or as_object(messages.get("schema"))
-        return given or {"properties": {"answer": {"type": "string"}}}
 
 
 @dataclass(slots=True)
@@ -88,6 +82,7 @@ class Call:
     asked: Asked = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     script: Script = Script()
+    path: str = ""
     started: float = field(default_factory=time.time)
     ended_at: float | None = None
     outcome: Outcome = "open"
@@ -97,14 +92,22 @@ class Call:
 
     def row(self) -> Json:
         """Return the log line."""
-        names = ("salt", "dialect", "started", "ended_at", "outcome", "tokens", "usage")
+        names = ("salt", "dialect", "path", "started", "ended_at", "outcome", "tokens", "usage")
         shown = {name: getattr(self, name) for name in names}
         return shown | {"model": self.asked.model, "stream": self.asked.stream, "script": self.script.kind}
 
     @property
     def input_tokens(self) -> int:
         """What we say that the prompt cost: its words."""
-        return len(self.asked.prompt.split())
+        return self.asked.words
+
+    def header(self, name: str) -> str:
+        """Return a header of the request in whatever case it came, "" where it is absent."""
+        return next((value for key, value in self.headers.items() if key.lower() == name), "")
+
+    def has(self, quirk: str) -> bool:
+        """Return whether the script has that quirk."""
+        return quirk in self.script.quirks
 
     def pieces(self) -> list[str]:
         """Return the tokens of the answer's text."""
@@ -112,13 +115,19 @@ class Call:
             case "echo":
                 return [f"{self.salt}:0 ", *re.findall(r"\S+\s*|\s+", self.asked.user_text)]
             case "json":
-                return cut(json.dumps(_filled(self.asked.schema(), self.salt)))
+                return cut(json.dumps(filled(self.asked.schema(), self.salt)))
             case "cite":
                 passages: list[tuple[str, str]] = _PASSAGE.findall(self.asked.prompt)
                 quotes = [f'{self.salt} read "{text[:60]}"【{number}】. ' for number, text in passages]
                 return cut("".join(quotes) or f"{self.salt} found no passage.")
+            case "sources":
+                return cut(f"{self.salt} says one[1] and two[2][1]. ")
+            case "image":
+                return cut("".join(f"{self.salt} saw {seen}. " for seen in self.asked.attachments() or ["nothing"]))
             case "cut-in-character":
                 return [f"{self.salt}:0 ", "naïve "]
+            case kind if kind.startswith("tool-text-") and self.asked.tools():
+                return cut(self._tool_text(kind.removeprefix("tool-text-")))
             case _:
                 return [f"{self.salt}:{number} " for number in range(self.script.tokens)]
 
@@ -127,22 +136,23 @@ class Call:
         tools = self.asked.tools() if self.script.kind == "tool-call" else []
         return [
             (
-                f"call_{self.salt}_{number}",
+                "" if self.has("no-id") else f"call_{self.salt}_{number}",
                 str(tool.get("name")),
-                json.dumps(_filled(_parameters(tool), self.asked.user_text)),
+                json.dumps(self._arguments(tool)),
             )
             for number, tool in enumerate(tools)
         ]
 
+    def _arguments(self, tool: Json) -> object:
+        return filled(parameters(tool), self.asked.user_text)
 
-def as_object(value: object) -> Json:
-    """Return a JSON object, {} for anything else."""
-    return cast(Json, value) if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[object]:
-    """Return a JSON array, [] for anything else."""
-    return cast(list[object], value) if isinstance(value, list) else []
+    def _tool_text(self, spelling: str) -> str:
+        """Return a call of the first tool as a Llama writes it where its server does not read it."""
+        tool = self.asked.tools()[0]
+        if spelling == "function":
+            return f"<function={tool['name']}>{json.dumps(self._arguments(tool))}</function>"
+        text = json.dumps({"name": tool["name"], "parameters": self._arguments(tool)})
+        return f"<|python_tag|>{text}" if spelling == "python" else text
 
 
 def cut(text: str, size: int = 5) -> list[str]:
@@ -150,28 +160,6 @@ def cut(text: str, size: int = 5) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _texts(value: object) -> list[str]:
-    """Return every text in messages of either dialect, outputs of tools included."""
-    if isinstance(value, str):
-        return [value]
-    inside = as_list(value) or [as_object(value).get(name) for name in ("text", "content")]
-    return [text for entry in inside if entry is not None for text in _texts(entry)]
-
-
-def _parameters(tool: Json) -> Json:
-    return as_object(tool.get("parameters")) or as_object(tool.get("input_schema"))
-
-
-def _filled(schema: Json, text: str) -> object:
-    """Return a value that fits a (simple) JSON schema, with `text` for every string."""
-    match schema.get("type", "object"):
-        case "object":
-            return {name: _filled(as_object(part), text) for name, part in as_object(schema.get("properties")).items()}
-        case "array":
-            return [_filled(as_object(schema.get("items")) or {"type": "string"}, text)]
-        case "integer" | "number":
-            return 7
-        case "boolean":
-            return True
-        case _:
-            return (as_list(schema.get("enum")) or [text])[0]
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return int(found[1]) if found else None
