@@ -21,8 +21,10 @@ from chatbackend.domain.items import Item
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, FileSearch, Response
+from chatbackend.domain.routing import Health, Route, Target, Timeouts
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
@@ -113,7 +115,7 @@ class FakeTruth:
         response.turn = self.conversations[name] = self.conversations.get(name, 0) + 1
         return behind
 
-    async def start(self, response: Response, call: Call) -> None:
+    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
         await self._do("start", f"{response.id} {call.attempt}")
         for known, (owner, state, usage) in self.ledger.items():
             if owner == response.id and state == "started":
@@ -233,7 +235,7 @@ class FakeModel:
         self.said = 0
         self._scripts = scripts
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
         self.requests.append(request)
         try:
             for step in self._scripts[min(len(self.requests), len(self._scripts)) - 1]:
@@ -261,6 +263,9 @@ class FakeModels:
         if name not in {"m", "provider/m"}:
             raise NotFound(f"The model '{name}' does not exist. Known models: provider/m.", param="model")
         return self._deployment
+
+    def route(self, name: str) -> Route:
+        return Route(self.find(name).name, ((Target("provider/m"),),))
 
     def all(self) -> Sequence[Deployment]:
         return [self._deployment]
@@ -326,7 +331,7 @@ class Stage:
             self.truth,
             self.log,
             self.unstored_log,
-            models=FakeModels(self.model),
+            ask=AskModel(FakeModels(self.model), Health(), self.new_id, lambda: 0.5),
             search=self.search,
             prepare=PrepareRequest(FakeAttachments()),
             renderer=renderer,

@@ -3,16 +3,20 @@
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from dataclasses import replace
+from itertools import count
 
 import anyio
 import pytest
 
-from chatbackend.domain.errors import ChatError, InvalidRequest, Unavailable, UpstreamCut, UpstreamError
+from chatbackend.domain.errors import ChatError, Unavailable, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.models import ModelProfile, ModelRequest
+from chatbackend.domain.routing import Health, Route, Rules, Target, Timeouts
 from chatbackend.domain.usage import Usage
+from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.ports import Call, Deployment
-from chatbackend.usecases.relay_chat import RelayChat, Relayed
+from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 pytestmark = pytest.mark.anyio
 
@@ -28,10 +32,14 @@ class Told:
 
     def __init__(self, *, ended: bool = True) -> None:
         self.ended = ended
+        self.begun = False
+        self.events = 0
         self.bytes = b""
 
     def feed(self, chunk: bytes) -> None:
         self.bytes += chunk
+        self.events += 1
+        self.begun = b"b" in self.bytes
 
     def usage(self) -> Usage:
         return Usage(1, len(self.bytes))
@@ -58,20 +66,49 @@ class Answer:
         self._steps.append("hung up")
 
 
+class Empty(Answer):
+    """It ends before it says anything."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        for nothing in ():
+            yield nothing
+
+
+class Hanging(Answer):
+    """It never says anything."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        await anyio.sleep_forever()
+
+    async def whole(self) -> bytes:
+        await anyio.sleep_forever()
+        return b""
+
+
+class Stalling(Answer):
+    """It begins, and says no more."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        yield b"ab"
+        await anyio.sleep_forever()
+
+
 class Upstream:
     """A relay to nowhere."""
 
-    def __init__(self, steps: Steps, error: Exception | None = None) -> None:
+    def __init__(self, steps: Steps, error: Exception | None = None, *, answer: type[Answer] = Answer) -> None:
         self._steps = steps
         self._error = error
+        self._answer = answer
 
-    async def __call__(self, body: bytes, *, stream: bool) -> Answer:
+    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> Answer:
         self._steps.append(f"dial {body.decode()}")
         if isinstance(self._error, TimeoutError):
             await anyio.sleep_forever()
         if self._error is not None:
             raise self._error
-        return Answer(self._steps)
+        return self._answer(self._steps)
 
 
 class Book:
@@ -102,27 +139,49 @@ class Silent:
 
     profile = ModelProfile()
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[object, None]:
+    def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[object, None]:
         raise AssertionError(request)
 
 
 class Models:
-    """One deployment."""
+    """Deployments by name; those without a relay speak another dialect."""
 
-    def __init__(self, relay: Upstream | None) -> None:
-        self._one = Deployment("p/m", "p", "m", Silent(), relay)  # pyright: ignore[reportArgumentType]  # never asked
+    def __init__(self, **relays: Upstream | None) -> None:
+        self._all = {
+            f"p/{name}": Deployment(f"p/{name}", "p", name, Silent(), relay)  # pyright: ignore[reportArgumentType]  # never asked
+            for name, relay in relays.items()
+        }
 
     def find(self, name: str) -> Deployment:
-        return self._one
+        return self._all[name]
+
+    def route(self, name: str) -> Route:
+        return Route(name, ((Target(name),),))
 
     def all(self) -> list[Deployment]:
-        return [self._one]
+        return list(self._all.values())
 
 
-async def relay(steps: Steps, account: Told, error: Exception | None = None) -> tuple[Relayed, Book]:
+ONE = Route("p/m", ((Target("p/m"),),))
+TWO = Route("r", ((Target("p/m"),), (Target("p/n"),)))
+
+
+def relaying(book: Book, **relays: Upstream | None) -> RelayChat:
+    ids = count(1)
+    return RelayChat(AskModel(Models(**relays), Health(), lambda prefix: f"{prefix}_{next(ids)}", lambda: 0.5), book)
+
+
+def passed_on(account: Told, *, stream: bool = True) -> ChatRequest:
+    return ChatRequest(str.encode, lambda: account, stream)
+
+
+async def relay(
+    steps: Steps, account: Told, error: Exception | None = None, *, stream: bool = True
+) -> tuple[Relayed, Book]:
     book = Book(steps)
-    run = RelayChat(Models(Upstream(steps, error)), book, lambda prefix: f"{prefix}_1")
-    return await run(ME, "p/m", lambda name: name.encode(), stream=True, account=account), book
+    relayed, attempts = await relaying(book, m=Upstream(steps, error))(ME, ONE, passed_on(account, stream=stream))
+    assert attempts == 1
+    return relayed, book
 
 
 async def test_the_row_is_committed_before_the_first_byte_and_settled_after_the_last() -> None:
@@ -163,23 +222,23 @@ async def test_the_last_chunk_is_known_for_the_last_unless_more_must_be_said(
 
 
 async def test_a_whole_answer_comes_in_one_piece_and_is_settled() -> None:
-    relayed, book = await relay(Steps(), Told())
-    assert await relayed.whole() == b"abcd"
+    relayed, book = await relay(Steps(), Told(), stream=False)
+    assert relayed.body == b"abcd"
     assert book.usage == [Usage(1, 4)]
 
 
 async def test_a_whole_answer_that_just_stops_is_a_cut_and_is_settled() -> None:
-    relayed, book = await relay(Steps(), Told(ended=False))
+    book, steps = Book(Steps()), Steps()
     with pytest.raises(UpstreamCut):
-        await relayed.whole()
+        await relaying(book, m=Upstream(steps))(ME, ONE, passed_on(Told(ended=False), stream=False))
     assert book.usage == [Usage(1, 4)]
+    assert steps[-1] == "hung up"
 
 
 async def test_an_answer_whose_row_cannot_be_committed_is_hung_up_on() -> None:
     steps = Steps()
-    run = RelayChat(Models(Upstream(steps)), Book(steps, Unavailable("no")), lambda prefix: prefix)
     with pytest.raises(Unavailable):
-        await run(ME, "p/m", str.encode, stream=False, account=Told())
+        await relaying(Book(steps, Unavailable("no")), m=Upstream(steps))(ME, ONE, passed_on(Told()))
     assert steps == ["begin p/m", "dial m", "hung up", "settled"]
 
 
@@ -197,9 +256,71 @@ async def test_a_call_that_is_cancelled_while_dialling_is_settled_too() -> None:
     assert steps == ["begin p/m", "dial m", "committed", "settled"]
 
 
-async def test_a_provider_of_another_dialect_is_refused_before_anything_is_written() -> None:
+async def test_only_routes_of_one_dialect_are_relayed() -> None:
     steps = Steps()
-    run = RelayChat(Models(None), Book(steps), lambda prefix: prefix)
-    with pytest.raises(InvalidRequest, match="/v1/responses"):
-        await run(ME, "p/m", str.encode, stream=False, account=Told())
+    relays = relaying(Book(steps), m=Upstream(steps), n=None)
+    assert relays.takes(ONE)
+    assert not relays.takes(TWO)
+    with pytest.raises(UpstreamError):
+        await relays(ME, Route("p/n", ((Target("p/n"),),)), passed_on(Told()))
     assert steps == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_failed_call_goes_to_the_next_deployment_with_a_row_of_its_own(stream: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, UpstreamError("no")), n=Upstream(steps))
+    relayed, attempts = await relays(ME, TWO, passed_on(Told(), stream=stream))
+    assert (relayed.call.model, relayed.call.attempt, attempts) == ("p/n", 2, 2)
+    assert steps[:6] == ["begin p/m", "dial m", "committed", "settled", "begin p/n", "dial n"]
+    if stream:
+        assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+
+
+async def test_a_stream_that_stops_before_its_first_token_goes_to_the_next_deployment() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Empty), n=Upstream(steps))
+    relayed, attempts = await relays(ME, TWO, passed_on(Told()))
+    assert (relayed.call.model, attempts) == ("p/n", 2)
+
+
+async def test_a_stream_that_hangs_before_its_first_token_goes_to_the_next_deployment() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Hanging), n=Upstream(steps))
+    route = replace(TWO, rules=Rules(Timeouts(first_token_s=0.01)))
+    relayed, _ = await relays(ME, route, passed_on(Told()))
+    assert relayed.call.model == "p/n"
+    assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+
+
+async def test_the_time_of_a_whole_answer_is_limited() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Hanging))
+    with pytest.raises(UpstreamTimeout):
+        await relays(ME, replace(ONE, rules=Rules(Timeouts(total_s=0.01))), passed_on(Told(), stream=False))
+    assert steps[-2:] == ["hung up", "settled"]
+
+
+async def test_the_time_of_a_stream_is_limited_after_its_first_token_too() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Stalling))
+    relayed, _ = await relays(ME, replace(ONE, rules=Rules(Timeouts(total_s=0.01))), passed_on(Told()))
+    with pytest.raises(UpstreamTimeout):
+        _ = [chunk async for chunk in relayed.chunks()]
+    assert steps[-1] == "settled"
+
+
+async def test_a_stream_that_crawls_is_a_fault() -> None:
+    relays = relaying(Book(Steps()), m=Upstream(Steps()))
+    rules = Rules(min_tokens_per_s=1e9, pace_window_s=0)
+    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
+    with pytest.raises(UpstreamTimeout) as caught:
+        _ = [chunk async for chunk in relayed.chunks()]
+    assert caught.value.code == "upstream_slow"
+
+
+async def test_a_stream_that_keeps_up_is_not_disturbed() -> None:
+    relays = relaying(Book(Steps()), m=Upstream(Steps()))
+    rules = Rules(Timeouts(total_s=60), min_tokens_per_s=0.1)
+    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
+    assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]

@@ -21,7 +21,6 @@ from chatbackend.domain.errors import (
 _OTHERS_MAY = frozenset(
     ("model_not_found", "context_length_exceeded")
 )  # refusals that another deployment may not share
-PACE_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,9 @@ class Rules:
     """How a route deals with time and faults.
 
     `retries`: further tries of one deployment, waiting `backoff_s`, doubled each time, with jitter, or what the
-    provider asks for up to `max_wait_s`. `min_tokens_per_s`: a stream below it is a fault (0: never). `on_cut`: after
-    the first token a fault ends the answer, or a later target continues it where its profile takes a beginning to go on from.
+    provider asks for up to `max_wait_s`. `min_tokens_per_s`: a stream below it over `pace_window_s` is a fault (0:
+    never). `on_cut`: after the first token a fault ends the answer, or a later target continues it where its profile
+    takes a beginning to go on from.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -62,6 +62,7 @@ class Rules:
     backoff_s: float = 0.25
     max_wait_s: float = 10.0
     min_tokens_per_s: float = 0.0
+    pace_window_s: float = 10.0
     on_cut: Literal["end", "continue"] = "end"
     breaker: Breaker | None = None
 
@@ -219,11 +220,11 @@ def _is_final(error: ChatError) -> bool:
 
 
 class Pace:
-    """Judges whether a stream keeps above `min_tokens_per_s`, over windows of `window_s`."""
+    """Judges whether a stream keeps above `min_tokens_per_s` in every window of `pace_window_s`."""
 
-    def __init__(self, min_tokens_per_s: float, *, now: float, window_s: float = PACE_WINDOW_S) -> None:
-        self._least = min_tokens_per_s
-        self._window_s = window_s
+    def __init__(self, rules: Rules, *, now: float) -> None:
+        self._least = rules.min_tokens_per_s
+        self._window_s = rules.pace_window_s
         self._since = now
         self._tokens = 0
 

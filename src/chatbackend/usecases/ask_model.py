@@ -188,7 +188,7 @@ class Asking:
         events, limits = self._events, self._rules
         if events is None:  # pragma: no cover - `open` comes first
             raise AssertionError
-        pace = Pace(limits.min_tokens_per_s, now=anyio.current_time()) if limits.min_tokens_per_s else None
+        pace = Pace(limits, now=anyio.current_time()) if limits.min_tokens_per_s else None
         held, self._held = self._held, []
         for event in held:
             self._heard.take(event)

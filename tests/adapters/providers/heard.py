@@ -20,6 +20,7 @@ from chatbackend.domain.events import (
     UsageReported,
 )
 from chatbackend.domain.items import Annotation
+from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.usage import Usage
 
 
@@ -91,7 +92,7 @@ def hear(events: Iterable[ModelEvent]) -> Heard:
 def replay(codec: Codec, stream: bytes, cuts: Iterable[int] = ()) -> list[ModelEvent]:
     """Return the events of a streamed answer whose bytes arrive cut at `cuts`."""
     places = [0, *sorted(cuts), len(stream)]
-    body = StreamedBody(codec.reader())
+    body = StreamedBody(codec.reader(ModelRequest("m", [])))
     events = [event for start, end in pairwise(places) for event in body.feed(stream[start:end])]
     return events + body.end()
 

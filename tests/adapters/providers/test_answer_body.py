@@ -8,17 +8,17 @@ from chatbackend.adapters.providers.answer_body import StreamedBody, WholeBody, 
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.errors import UpstreamCut, UpstreamError, UpstreamOverloaded
 from chatbackend.domain.events import Finished, TextDelta
-from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.models import ModelProfile, ModelRequest
 from tests.adapters.providers.heard import sse
 
-CODEC = ChatCodec("", ModelProfile())
+CODEC = ChatCodec(ModelProfile())
 HELLO = '{"choices": [{"delta": {"content": "hello"}}]}'
 STOP = '{"choices": [{"delta": {}, "finish_reason": "stop"}]}'
 BUSY = '{"error": {"type": "overloaded_error"}}'
 
 
 def streamed(*data: str, max_event_bytes: int = 1000) -> tuple[StreamedBody, list[object]]:
-    body = StreamedBody(CODEC.reader(), max_event_bytes=max_event_bytes)
+    body = StreamedBody(CODEC.reader(ModelRequest("m", [])), max_event_bytes=max_event_bytes)
     return body, list(body.feed(sse(*data)))
 
 
@@ -54,14 +54,14 @@ def test_text_before_an_event_that_is_too_large_still_comes() -> None:
 
 
 def test_a_stream_that_stops_inside_an_event_was_cut() -> None:
-    body = StreamedBody(CODEC.reader())
+    body = StreamedBody(CODEC.reader(ModelRequest("m", [])))
     body.feed(sse(HELLO) + b'data: {"choi')
     with pytest.raises(UpstreamCut):
         body.end()
 
 
 def test_a_whole_answer_comes_in_pieces_and_is_read_at_its_end() -> None:
-    body = WholeBody(CODEC)
+    body = WholeBody(CODEC, ModelRequest("m", []))
     answer = {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}
     for piece in json.dumps(answer).partition("hello"):
         assert body.feed(piece.encode()) == []
@@ -69,7 +69,7 @@ def test_a_whole_answer_comes_in_pieces_and_is_read_at_its_end() -> None:
 
 
 def test_a_whole_answer_that_is_too_large_is_given_up() -> None:
-    body = WholeBody(CODEC, max_bytes=10)
+    body = WholeBody(CODEC, ModelRequest("m", []), max_bytes=10)
     body.feed(b" " * 11)
     assert body.done
     assert body.feed(b"{}") == []
@@ -86,10 +86,12 @@ def test_a_whole_answer_that_is_too_large_is_given_up() -> None:
     ],
 )
 def test_the_content_type_says_how_an_answer_is_read(content_type: str, encoding: str, kind: type[object]) -> None:
-    assert isinstance(answer_body(CODEC, content_type, encoding), kind)
+    assert isinstance(
+        answer_body(CODEC, ModelRequest("m", []), content_type=content_type, content_encoding=encoding), kind
+    )
 
 
 @pytest.mark.parametrize(("content_type", "encoding"), [("text/html", ""), ("", ""), ("application/json", "gzip")])
 def test_anything_else_is_no_answer(content_type: str, encoding: str) -> None:
     with pytest.raises(UpstreamError):
-        answer_body(CODEC, content_type, encoding)
+        answer_body(CODEC, ModelRequest("m", []), content_type=content_type, content_encoding=encoding)

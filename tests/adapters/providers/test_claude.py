@@ -8,14 +8,13 @@ from chatbackend.domain.items import FunctionCall, Item, Reasoning, ReasoningTex
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from tests.adapters.providers.heard import hear
 
-CODEC = ClaudeCodec("sk-ant", ModelProfile())
+CODEC = ClaudeCodec(ModelProfile())
 
 
-def test_a_request_carries_key_and_version_and_asks_for_events() -> None:
+def test_a_request_carries_the_version_and_asks_for_events() -> None:
     wire = CODEC.request(ModelRequest("m", []))
     assert wire.path == "/v1/messages"
     assert CODEC.profile == ModelProfile()
-    assert wire.headers["x-api-key"] == "sk-ant"
     assert wire.headers["anthropic-version"] == "2023-06-01"
     assert wire.headers["accept"] == "text/event-stream"
     assert json.loads(wire.body)["model"] == "m"
@@ -38,7 +37,7 @@ def test_thinking_blocks_survive_the_round_trip() -> None:
         {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}},
     ]
     answer = {"content": blocks, "stop_reason": "tool_use"}
-    heard = hear(CODEC.whole(json.dumps(answer).encode()))
+    heard = hear(CODEC.whole(json.dumps(answer).encode(), ModelRequest("m", [])))
     shown = Reasoning("rs_1", content=[ReasoningText(heard.thoughts)], encrypted_content=heard.seals[0])
     hidden = Reasoning("rs_2", encrypted_content=heard.seals[1])
     call_id, name, arguments = heard.calls[2]

@@ -14,11 +14,11 @@ from chatbackend.adapters.providers.codec import Codec
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.errors import UpstreamRefused
 from chatbackend.domain.items import UrlCitation
-from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.models import ModelProfile, ModelRequest
 from tests.adapters.providers.heard import Heard, hear, replay
 from tests.adapters.providers.recordings import Recorded, recordings
 
-CODECS: dict[str, Codec] = {"chat": ChatCodec("", ModelProfile()), "messages": ClaudeCodec("", ModelProfile())}
+CODECS: dict[str, Codec] = {"chat": ChatCodec(ModelProfile()), "messages": ClaudeCodec(ModelProfile())}
 FINISH = {"end_turn": "stop", "tool_use": "tool_calls", "stop": "stop", "tool_calls": "tool_calls"}
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def named(recorded: Recorded) -> str:
 
 @pytest.mark.parametrize("recorded", WHOLE, ids=named)
 def test_a_whole_answer_is_heard_whole(recorded: Recorded) -> None:
-    heard = hear(CODECS[recorded.api].whole(json.dumps(recorded.json).encode()))
+    heard = hear(CODECS[recorded.api].whole(json.dumps(recorded.json).encode(), ModelRequest("m", [])))
     (expect_message if recorded.api == "messages" else expect_completion)(heard, recorded.json)
 
 

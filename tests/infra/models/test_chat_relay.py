@@ -1,11 +1,13 @@
 """The chat relay against the scripted upstream: what its faults mean, and who hangs up on whom."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 
+from chatbackend.adapters.providers.codec import endpoint_url
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.errors import (
     ChatError,
@@ -17,10 +19,11 @@ from chatbackend.domain.errors import (
     UpstreamTimeout,
 )
 from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.chat_relay import ChatRelay, RelayedHttpAnswer
+from chatbackend.infra.models.credentials import fixed
 from chatbackend.infra.models.http_model import MAX_ERROR_BYTES
 from chatbackend.infra.models.lean_client import LeanClient
-from chatbackend.infra.models.timeouts import Timeouts
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -41,9 +44,14 @@ async def client() -> AsyncIterator[LeanClient]:
         yield running
 
 
-def relay(client: LeanClient, url: str, timeouts: Timeouts = PATIENT, key: str = "sk-1") -> ChatRelay:
-    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
-    return ChatRelay(client, ChatCodec(key, ModelProfile()), base_url=url, headers=headers, timeouts=timeouts)
+Passing = Callable[..., Awaitable[RelayedHttpAnswer]]
+
+
+def relay(client: LeanClient, url: str, timeouts: Timeouts = PATIENT, key: str = "sk-1") -> Passing:
+    credential = fixed({"authorization": f"Bearer {key}"})
+    to = endpoint_url(url, "/chat/completions")
+    passing = ChatRelay(client, ChatCodec(ModelProfile()), url=to, credential=credential)
+    return partial(passing, timeouts=timeouts)
 
 
 def body(script: str, *, stream: bool) -> bytes:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -27,9 +27,10 @@ from chatbackend.domain.errors import (
 from chatbackend.domain.events import Finished, ModelEvent, TextDelta
 from chatbackend.domain.items import InputImage, InputText, Item, Message
 from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
+from chatbackend.domain.routing import Timeouts
 from chatbackend.domain.usage import Usage
+from chatbackend.infra.models.credentials import fixed
 from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, HttpModel, client_session, translate
-from chatbackend.infra.models.timeouts import Timeouts
 from tests.adapters.providers.heard import Heard, hear, replay
 from tests.adapters.providers.recordings import recordings
 from tests.support.upstream import Call, Upstream
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.anyio
 PROFILE = ModelProfile()
 PATIENT = Timeouts(connect_s=10, first_byte_s=20, between_s=20)
 HASTY = Timeouts(connect_s=1, first_byte_s=0.5, between_s=0.5)
-CODECS = {"chat": ChatCodec("sk-1", PROFILE), "messages": ClaudeCodec("sk-1", PROFILE)}
+CODECS = {"chat": ChatCodec(PROFILE), "messages": ClaudeCodec(PROFILE)}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 HELLO = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'
@@ -57,19 +58,30 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield upstream
 
 
+class Asked(NamedTuple):
+    """A model, and how long it is waited for."""
+
+    model: HttpModel
+    timeouts: Timeouts
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        return self.model.stream(request, self.timeouts)
+
+
 @pytest.fixture(params=["chat", "messages"])
 def dialect(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def asked(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> HttpModel:
+def asked(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> Asked:
     """Return a model of the scripted upstream, once in each dialect."""
     return model(session, upstream.url, dialect)
 
 
-def model(session: aiohttp.ClientSession, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> HttpModel:
-    return HttpModel(session, base_url=url, codec=CODECS[dialect], timeouts=timeouts)
+def model(session: aiohttp.ClientSession, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> Asked:
+    credential = fixed({"authorization": "Bearer sk-1", "x-api-key": "sk-1"})
+    return Asked(HttpModel(session, base_url=url, codec=CODECS[dialect], credential=credential), timeouts)
 
 
 def asking(script: str, text: str = "hi there", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field
@@ -77,12 +89,12 @@ def asking(script: str, text: str = "hi there", **fields: Any) -> ModelRequest: 
     return ModelRequest(script, items, **fields)
 
 
-async def answer(asked: HttpModel, request: ModelRequest) -> Heard:
+async def answer(asked: Asked, request: ModelRequest) -> Heard:
     async with aclosing(asked.stream(request)) as events:
         return hear([event async for event in events])
 
 
-async def answer_until_error(asked: HttpModel, request: ModelRequest) -> tuple[str, ChatError]:
+async def answer_until_error(asked: Asked, request: ModelRequest) -> tuple[str, ChatError]:
     """Return the text that came before the error, and the error."""
     text: list[str] = []
     with pytest.raises(ChatError) as caught:
@@ -146,7 +158,7 @@ def chunked(*chunks: bytes, end: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("way", ["streamed", "whole"])
-async def test_an_answer_comes_with_its_usage(asked: HttpModel, upstream: Upstream, way: str) -> None:
+async def test_an_answer_comes_with_its_usage(asked: Asked, upstream: Upstream, way: str) -> None:
     heard = await answer(asked, asking("scripted-n40", stream=way == "streamed"))
     call = await upstream.call(0)
     assert heard.text == salted(call, 40)
@@ -163,7 +175,7 @@ async def test_a_json_answer_to_a_stream_request_is_read_too(session: aiohttp.Cl
         assert (await answer(model(session, url), asking("m"))).text == "hello"
 
 
-async def test_calls_and_reasoning_come_through(asked: HttpModel, upstream: Upstream) -> None:
+async def test_calls_and_reasoning_come_through(asked: Asked, upstream: Upstream) -> None:
     tools = [FunctionTool("f", parameters={"type": "object", "properties": {"q": {"type": "string"}}})]
     called = await answer(asked, asking("tool-call", tools=tools))
     assert (called.tools, called.finish) == ([("f", '{"q": "hi there"}')], "tool_calls")
@@ -214,7 +226,7 @@ async def test_a_connection_is_not_used_again_after_a_cut(session: aiohttp.Clien
     assert heard.text == salted(await upstream.call(1), 5)
 
 
-async def test_closing_the_stream_closes_the_upstream(asked: HttpModel, upstream: Upstream) -> None:
+async def test_closing_the_stream_closes_the_upstream(asked: Asked, upstream: Upstream) -> None:
     async with aclosing(asked.stream(asking("endless-d1"))) as events:
         await first_text(events)
     call = await upstream.call(0)
@@ -248,7 +260,7 @@ async def test_cancelling_at_any_point_closes_the_upstream(
     ],
 )
 async def test_a_refusal_is_told_by_its_status(
-    asked: HttpModel, upstream: Upstream, script: str, kind: type[ChatError]
+    asked: Asked, upstream: Upstream, script: str, kind: type[ChatError]
 ) -> None:
     text, error = await answer_until_error(asked, asking(script))
     assert (text, type(error)) == ("", kind)
@@ -272,7 +284,7 @@ async def test_an_overload_says_how_long_to_wait(session: aiohttp.ClientSession,
     ],
 )
 async def test_what_came_before_a_failure_is_kept_and_the_failure_is_told(
-    asked: HttpModel, upstream: Upstream, script: str, kind: type[ChatError]
+    asked: Asked, upstream: Upstream, script: str, kind: type[ChatError]
 ) -> None:
     text, error = await answer_until_error(asked, asking(script))
     call = await upstream.call(0)
@@ -436,7 +448,7 @@ async def test_the_session_keeps_no_cookies_and_reads_no_proxy(
 
 
 async def test_the_profile_is_the_codecs(session: aiohttp.ClientSession) -> None:
-    assert model(session, "http://x").profile is PROFILE
+    assert model(session, "http://x").model.profile is PROFILE
 
 
 def test_every_error_of_the_client_is_translated() -> None:

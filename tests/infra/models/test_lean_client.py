@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.lean_client import LeanClient, Target, Unreachable, target
 from chatbackend.infra.models.lean_connection import MAX_HEAD_BYTES, MAX_UNREAD_BYTES, CutOff, Garbled, LeanConnection
-from chatbackend.infra.models.timeouts import Timeouts
 
 pytestmark = pytest.mark.anyio
 

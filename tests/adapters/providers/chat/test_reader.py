@@ -12,11 +12,11 @@ from chatbackend.adapters.wire.sse import SseEvent
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamOverloaded, UpstreamRefused
 from chatbackend.domain.events import Finished, TextDelta, UsageReported
 from chatbackend.domain.items import UrlCitation
-from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.usage import Usage
 from tests.adapters.providers.heard import Heard, hear, replay, sse
 
-CODEC = ChatCodec("", ModelProfile())
+CODEC = ChatCodec(ModelProfile())
 DONE = "[DONE]"
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def heard(*data: str) -> Heard:
 
 def whole(message: Json, finish_reason: str | None = "stop", **rest: object) -> Heard:
     choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": rest.pop("logprobs", None)}
-    return hear(CODEC.whole(json.dumps({"id": "x1", "choices": [choice], **rest}).encode()))
+    return hear(CODEC.whole(json.dumps({"id": "x1", "choices": [choice], **rest}).encode(), ModelRequest("m", [])))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_finish_comes_after_everything_else() -> None:
 
 
 def test_what_follows_the_end_mark_is_not_read() -> None:
-    reader = CODEC.reader()
+    reader = CODEC.reader(ModelRequest("m", []))
     for text in (TEXT, STOP, DONE):
         reader.feed(SseEvent("message", text.encode()))
     assert reader.done
@@ -215,7 +215,7 @@ def test_an_error_or_garbage_inside_a_stream_is_an_error(stream: bytes, kind: ty
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": {"message": "m"}}', b"{}"])
 def test_a_whole_answer_that_is_none_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamError):
-        CODEC.whole(body)
+        CODEC.whole(body, ModelRequest("m", []))
 
 
 def test_marks_that_stand_for_sources_are_cited_at_their_place() -> None:

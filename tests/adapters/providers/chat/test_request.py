@@ -130,8 +130,12 @@ def test_unknown_fields_of_the_dialect_pass_and_never_override_ours() -> None:
     assert (made["logit_bias"], made["model"], made["stream"]) == ({"1": 2}, "m", True)
 
 
-def test_unknown_fields_of_another_dialect_stay_behind() -> None:
-    assert "top_k" not in body(extra={"top_k": 3}, extra_dialect="messages")
+def test_unknown_fields_of_another_dialect_are_refused_and_its_hints_stay_behind() -> None:
+    with pytest.raises(InvalidRequest, match="top_k") as caught:
+        body(extra={"top_k": 3}, extra_dialect="messages")
+    assert (caught.value.param, caught.value.code) == ("top_k", "unsupported_by_model")
+    assert "inference_geo" not in body(hints={"inference_geo": "us"}, extra_dialect="messages")
+    assert body(hints={"store": True})["store"] is True
 
 
 def test_a_profile_shapes_the_request() -> None:

@@ -12,11 +12,11 @@ from chatbackend.adapters.wire.sse import SseEvent
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamDenied, UpstreamError, UpstreamOverloaded
 from chatbackend.domain.events import Finished, ModelEvent, TextDelta, UsageReported
 from chatbackend.domain.items import UrlCitation
-from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.usage import Usage
 from tests.adapters.providers.heard import Heard, hear, replay
 
-CODEC = ClaudeCodec("key", ModelProfile())
+CODEC = ClaudeCodec(ModelProfile())
 Json = dict[str, Any]
 START: Json = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}
 STOPPED: Json = {"type": "message_stop"}
@@ -78,7 +78,7 @@ def whole(*blocks: Json, reason: str | None = "end_turn", **rest: object) -> Hea
         "usage": {"input_tokens": 5},
         **rest,
     }
-    return hear(CODEC.whole(json.dumps(body).encode()))
+    return hear(CODEC.whole(json.dumps(body).encode(), ModelRequest("m", [])))
 
 
 def test_a_text_comes_and_then_the_finish() -> None:
@@ -221,7 +221,7 @@ def test_an_answer_without_a_reason_is_a_cut(events: list[Json]) -> None:
 
 
 def test_what_follows_the_end_mark_is_not_read() -> None:
-    reader = CODEC.reader()
+    reader = CODEC.reader(ModelRequest("m", []))
     for event in (ended(), STOPPED):
         reader.feed(SseEvent(event["type"], json.dumps(event).encode()))
     assert reader.done
@@ -237,7 +237,7 @@ def test_an_error_inside_an_answer_is_an_error(error: str, kind: type[ChatError]
     with pytest.raises(ChatError) as streamed:
         replay(CODEC, stream(START, *text("x"), told))
     with pytest.raises(ChatError) as at_once:
-        CODEC.whole(json.dumps(told).encode())
+        CODEC.whole(json.dumps(told).encode(), ModelRequest("m", []))
     assert type(streamed.value) is type(at_once.value) is kind
 
 
@@ -246,7 +246,7 @@ def test_garbage_is_an_error(data: bytes) -> None:
     with pytest.raises(UpstreamError):
         replay(CODEC, b"data: " + data + b"\n\n")
     with pytest.raises(UpstreamError):
-        CODEC.whole(data)
+        CODEC.whole(data, ModelRequest("m", []))
 
 
 def test_a_delta_of_a_block_that_never_began_is_garbage() -> None:
