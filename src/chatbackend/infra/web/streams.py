@@ -1,7 +1,10 @@
 """Server-sent events to a client: batches in, frames out, a comment when nothing happens."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -14,6 +17,92 @@ SSE_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+PATIENCE_S = 0.05
+SILENCE_S = 10.0  # well below the idle limits of proxies on the way
+
+
+class Watch:
+    """Cancels its maker's task when the client goes away: made once the body is read, closed behind the answer.
+
+    It begins to look only once an answer takes its time. No cancel scope: most answers are there before one would
+    have paid for itself.
+    """
+
+    def __init__(self, request: Request) -> None:
+        loop = asyncio.get_running_loop()
+        self.gone = False
+        self._request = request
+        self._watched = asyncio.current_task(loop)
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(PATIENCE_S, self._start, loop)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = loop.create_task(self._look())
+
+    async def _look(self) -> None:
+        await self._request.receive()  # after the body, the next message can only be the disconnect
+        if self._watched is not None:
+            self.gone = True
+            self._watched.cancel()
+
+
+class EventStream:
+    """Events to one client, sent by one task or by several; a comment whenever nothing was sent for a while.
+
+    `async with` closes it without an end of the answer's own: the client sees that it was cut off.
+    """
+
+    def __init__(self, request: Request, *, silence_s: float = SILENCE_S) -> None:
+        self._request = request
+        self._silence_s = silence_s
+        self._loop = asyncio.get_running_loop()
+        self._spoke_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pinging: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Send the head of the answer."""
+        await self._request.start(200, SSE_HEADERS)
+        self._wait(self._silence_s)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    async def send(self, event: bytes) -> None:
+        """Send encoded events."""
+        self._spoke_at = self._loop.time()
+        await self._request.send({"type": "http.response.body", "body": event, "more_body": True})
+
+    async def end(self, event: bytes = b"") -> None:
+        """Send the last events, and that they were the last."""
+        self._stop()
+        await self._request.send({"type": "http.response.body", "body": event})
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        left_s = self._spoke_at + self._silence_s - self._loop.time()
+        if left_s <= 0:
+            left_s = self._silence_s
+            if self._pinging is None or self._pinging.done():  # else the client does not read
+                self._pinging = self._loop.create_task(self.send(sse.COMMENT))
+        self._wait(left_s)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
 
 
 async def send_events(request: Request, batches: AsyncGenerator[Sequence[LogEvent], None]) -> None:
