@@ -1,4 +1,4 @@
-"""What of each output item of a Responses answer has come, so that nothing is missing at its end and nothing comes twice.
+"""What of each output item of a Responses answer has come: at its end nothing is missing, and nothing came twice.
 
 Some servers send deltas, some only whole items, some both with other ids: whatever is told again is compared with
 what was said, and only its rest is said.
@@ -26,6 +26,7 @@ from chatbackend.domain.items import UrlCitation
 _CALL, _MESSAGE, _REASONING = "function_call", "message", "reasoning"
 # The kinds of text, and the item that each belongs to.
 _HOLDER = {"text": _MESSAGE, "refusal": _MESSAGE, "summary": _REASONING, "reasoning": _REASONING}
+_Key = tuple[str, int]  # of a text within its item: its kind, and the provider's number
 _BETWEEN_PARAGRAPHS = "\n\n"  # a reasoning item is one block of ours, so its paragraphs become one text
 
 
@@ -57,7 +58,7 @@ class _Item:
     kind: str
     name: str
     index: int
-    texts: dict[tuple[str, int], _Text] = field(default_factory=dict[tuple[str, int], _Text])
+    texts: dict[_Key, _Text] = field(default_factory=dict[_Key, _Text])
     arguments: _Text | None = None  # of a call that has started
     sealed: bool = False
     done: bool = False
@@ -87,16 +88,16 @@ class Output:
     def grow(self, kind: str, told: Event) -> list[ModelEvent]:
         """Take a delta of a text; `kind` is `text`, `refusal`, `summary` or `reasoning`."""
         item = self._find(_HOLDER[kind], told)
-        return self._say(item, kind, _number(kind, told), told.delta or "", told.logprobs or ())
+        return self._say(item, _key(kind, told), told.delta or "", told.logprobs or ())
 
     def finish(self, kind: str, told: Event) -> list[ModelEvent]:
         """Take a whole text."""
         part = Part(text=told.text or told.refusal, logprobs=told.logprobs)
-        return self._complete_text(self._find(_HOLDER[kind], told), kind, _number(kind, told), part)
+        return self._complete_text(self._find(_HOLDER[kind], told), _key(kind, told), part)
 
     def cite(self, told: Event) -> list[ModelEvent]:
         """Take a citation."""
-        text = self._find(_MESSAGE, told).texts.get(("text", _number("text", told)))
+        text = self._find(_MESSAGE, told).texts.get(_key("text", told))
         return self._cite(text, [told.annotation]) if text and told.annotation else []
 
     def argue(self, told: Event) -> list[ModelEvent]:
@@ -111,13 +112,16 @@ class Output:
         """Take the beginning of an item."""
         place = (given.type, _place(told, given.id))
         item, name = self._places.get(place), _name(given)
-        if item is None or item.done or (given.type == _CALL and item.name != name):
+        if item is None or item.done or (given.type == _CALL and item.name != name):  # an index may be used again
             item = self._open(place, name)
         return self._start(item, given) if given.type == _CALL else []
 
     def complete(self, told: Event, given: Item) -> list[ModelEvent]:
         """Take a whole item."""
-        return self._complete(self._find(given.type, told, given), given)
+        item = self._find(given.type, told, given)
+        if item.done and item.name != _name(given):
+            item = self._open((given.type, _place(told, given.id)), _name(given))
+        return self._complete(item, given)
 
     def settle(self, items: Iterable[Item]) -> list[ModelEvent]:
         """Take the whole output, which repeats what came, perhaps with other ids or without its beginning.
@@ -125,8 +129,8 @@ class Output:
         Raises: UpstreamError for a call that never got a name.
         """
         items = list(items)
-        named = {(item.kind, item.name): item for item in self._items}
-        repeated = {(given.type, _name(given)) for given in items}
+        named = {(item.kind, item.name): item for item in self._items if item.name}
+        repeated = {(given.type, name) for given in items if (name := _name(given))}
         unnamed = {
             kind: iter([item for item in self._items if item.kind == kind and (kind, item.name) not in repeated])
             for kind in (_CALL, _MESSAGE, _REASONING)
@@ -154,7 +158,8 @@ class Output:
         return known or self._open(place, _name(given) if given else given_id or "")
 
     def _open(self, place: tuple[str, int | str | None], name: str) -> _Item:
-        item = self._places[place] = _Item(place[0], name, self._new_index())
+        index = self._new_index() if place[0] == _REASONING else -1  # others take one for each part, or as they start
+        item = self._places[place] = _Item(place[0], name, index)
         self._items.append(item)
         return item
 
@@ -162,17 +167,14 @@ class Output:
         self._next += 1
         return self._next - 1
 
-    def _say(
-        self, item: _Item, kind: str, number: int, text: str, logprobs: Sequence[TokenProbability] = ()
-    ) -> list[ModelEvent]:
+    def _say(self, item: _Item, key: _Key, text: str, logprobs: Sequence[TokenProbability]) -> list[ModelEvent]:
         if not text and not logprobs:
             return []
-        said = item.texts.get((kind, number))
-        between = ""
+        kind, said, between = key[0], item.texts.get(key), ""
         if said is None:
             between = _BETWEEN_PARAGRAPHS if item.is_paragraph_next(kind) else ""
             index = self._new_index() if item.kind == _MESSAGE else item.index
-            said = item.texts[kind, number] = _Text(index)
+            said = item.texts[key] = _Text(index)
         said.add(text)
         said.logprobs += len(logprobs)
         self._last, self._calls_from = said, self._next
@@ -208,28 +210,28 @@ class Output:
         match given.type:
             case "message":
                 for number, part in enumerate(given.content or ()):
-                    events += self._complete_text(item, "refusal" if part.refusal else "text", number, part)
+                    events += self._complete_text(item, ("refusal" if part.refusal else "text", number), part)
             case "reasoning":
                 for number, part in enumerate(given.summary or ()):
-                    events += self._complete_text(item, "summary", number, part)
+                    events += self._complete_text(item, ("summary", number), part)
                 for number, part in enumerate(given.content or ()):
-                    events += self._complete_text(item, "reasoning", number, part)
+                    events += self._complete_text(item, ("reasoning", number), part)
                 events += self._seal(item, given.encrypted_content)
             case _:
                 events += self._start(item, given)
                 events += self._complete_arguments(item, given.arguments or "{}")
         return events
 
-    def _complete_text(self, item: _Item, kind: str, number: int, part: Part) -> list[ModelEvent]:
+    def _complete_text(self, item: _Item, key: _Key, part: Part) -> list[ModelEvent]:
         whole, logprobs = part.refusal or part.text or "", part.logprobs or []
-        said = item.texts.get((kind, number))
+        said = item.texts.get(key)
         if said is not None:
-            events = self._say(item, kind, number, said.rest_of(whole), logprobs[said.logprobs :])
-        elif not item.has_said(kind, whole):  # not under another number either
-            events = self._say(item, kind, number, whole, logprobs)
+            events = self._say(item, key, said.rest_of(whole), logprobs[said.logprobs :])
+        elif not item.has_said(key[0], whole):  # not under another number either
+            events = self._say(item, key, whole, logprobs)
         else:
             return []
-        text = item.texts.get((kind, number))
+        text = item.texts.get(key)
         return events + self._cite(text, part.annotations or ()) if text else events
 
     def _complete_arguments(self, item: _Item, whole: str) -> list[ModelEvent]:
@@ -256,5 +258,5 @@ def _name(given: Item) -> str:
     return given.call_id or given.id or ""
 
 
-def _number(kind: str, told: Event) -> int:
-    return (told.summary_index if kind == "summary" else told.content_index) or 0
+def _key(kind: str, told: Event) -> _Key:
+    return kind, (told.summary_index if kind == "summary" else told.content_index) or 0

@@ -82,7 +82,7 @@ class ResponsesReader:
         try:
             told = _KIND.decode(event.data)
             kind = told.type or event.event
-            if kind == "error" or told.error:
+            if kind == "error" or (told.error and not kind.startswith("response.")):
                 raise _error(fault_of(event.data))
             return self._take(kind, _EVENT.decode(event.data)) if kind in _READ else []
         except GARBAGE as error:
@@ -128,11 +128,14 @@ class ResponsesReader:
 
     def _finish(self, response: Response, status: str) -> list[ModelEvent]:
         """Return the rest of the output and its usage, then how it ended, which `status` says where it does not."""
-        events = self._output.settle(item for raw in response.output or () if (item := shown_item(raw)))
-        self.done = True
-        if response.usage is not None:
+        ended = "failed" if response.error else response.status or status
+        events: list[ModelEvent] = []
+        if ended in {"completed", "incomplete"}:
+            events += self._output.settle(item for raw in response.output or () if (item := shown_item(raw)))
+        if response.usage is not None and response.usage.counts():
             events.append(UsageReported(response.usage.to_domain()))
-        match "failed" if response.error else response.status or status:
+        self.done = True
+        match ended:
             case "completed":
                 events.append(Finished("tool_calls" if self._output.has_calls else "stop"))
             case "incomplete":

@@ -5,7 +5,7 @@ Source: `ResponseCreateParams` in the `openai` package (types/responses/response
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
@@ -39,6 +39,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     extra = passthrough(request, "responses")
     background = extra.pop("background", None) is True and request.stream  # without a stream, only polling would end it
     said = _input(request, profile)
+    reasoning = _fields(extra.get("reasoning")) | _reasoning(request)
     ours = present(
         model=request.model,
         instructions=request.instructions if profile.accepts_system else None,
@@ -51,37 +52,31 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         top_p=request.top_p,
         top_logprobs=request.top_logprobs,
         user=request.user,
+        text=(_fields(extra.get("text")) | _text(request, profile)) or None,
+        reasoning=reasoning or None,
     )
-    settings = {
-        "text": _merged(extra.get("text"), present(format=_text_format(request.text_format, profile))),
-        "reasoning": _merged(extra.get("reasoning"), present(effort=request.reasoning_effort)),
-    }
-    chosen = {name: fields for name, fields in settings.items() if fields}
-    include = _include(extra.get("include"), request, _may_reason(said, chosen.get("reasoning"), profile))
-    return extra | ours | chosen | include | _tools(request, profile)
+    include = _include(extra.get("include"), _demanded(request, said, reasoning, profile))
+    return extra | ours | include | _tools(request, profile)
 
 
-def _merged(theirs: object, ours: Json) -> object:
-    return {**theirs, **ours} if isinstance(theirs, dict) else ours or theirs
+def _fields(given: object) -> Json:
+    return cast(Json, given) if isinstance(given, dict) else {}
 
 
-def _may_reason(said: Sequence[Json], settings: object, profile: ModelProfile) -> bool:
-    """Whether to ask for the proof of reasoning; a model that never reasons refuses the whole request for it.
+def _demanded(request: ModelRequest, said: Sequence[Json], reasoning: Json, profile: ModelProfile) -> list[str]:
+    """Return what we need besides the output.
 
-    So it is asked for only where the request itself speaks of reasoning. Without, newer servers send it all the same.
+    A model that never reasons refuses a request that asks for the proof of its reasoning. So we ask only where
+    the request itself speaks of reasoning; newer servers send the proof unasked.
     """
-    if profile.thinking == "none":
-        return False
-    asked = isinstance(settings, dict) and settings.get("effort") != "none"
-    return asked or any(item.get("type") == "reasoning" for item in said)
+    spoken_of = reasoning or any(item["type"] == "reasoning" for item in said)
+    reasons = spoken_of and profile.thinking != "none" and reasoning.get("effort") != "none"
+    demanded = ["reasoning.encrypted_content"] if reasons else []
+    return demanded if request.top_logprobs is None else [*demanded, "message.output_text.logprobs"]
 
 
-def _include(theirs: object, request: ModelRequest, reasons: bool) -> Json:  # noqa: FBT001  # private
-    named = [*theirs] if isinstance(theirs, list) else []
-    if reasons:
-        named.append("reasoning.encrypted_content")
-    if request.top_logprobs is not None:
-        named.append("message.output_text.logprobs")
+def _include(theirs: object, ours: list[str]) -> Json:
+    named = [*cast(list[str], theirs), *ours] if isinstance(theirs, list) else ours
     return {"include": [*dict.fromkeys(named)]} if named else {}
 
 
@@ -110,7 +105,15 @@ def _tool_choice(choice: ToolChoice) -> str | Json | None:
     return None if choice.mode == "auto" else choice.mode
 
 
-def _text_format(wanted: TextFormat, profile: ModelProfile) -> Json | None:
+def _reasoning(request: ModelRequest) -> Json:
+    return present(effort=request.reasoning_effort, summary=request.reasoning_summary)
+
+
+def _text(request: ModelRequest, profile: ModelProfile) -> Json:
+    return present(format=_format(request.text_format, profile), verbosity=request.verbosity)
+
+
+def _format(wanted: TextFormat, profile: ModelProfile) -> Json | None:
     match wanted.type:
         case "text":
             return None

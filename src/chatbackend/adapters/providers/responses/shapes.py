@@ -75,6 +75,10 @@ class ResponseUsage(Struct):
     input_tokens_details: InputDetails | None = None
     output_tokens_details: OutputDetails | None = None
 
+    def counts(self) -> bool:
+        """Whether anything is reported."""
+        return self.input_tokens is not None or self.output_tokens is not None
+
     def to_domain(self) -> Usage:
         read, written = self.input_tokens_details or InputDetails(), self.output_tokens_details or OutputDetails()
         return Usage(
