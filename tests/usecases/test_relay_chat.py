@@ -1,8 +1,6 @@
 """A relayed call: one ledger row, committed before the first byte, settled however it ends."""
 
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
 
@@ -15,7 +13,7 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.routing import Health, Route, Rules, Target, Timeouts
 from chatbackend.domain.usage import Usage
 from chatbackend.usecases.ask_model import AskModel
-from chatbackend.usecases.ports import Call, Deployment
+from chatbackend.usecases.ports import Call, Deployment, Drained, Take
 from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 pytestmark = pytest.mark.anyio
@@ -46,21 +44,30 @@ class Told:
 
 
 class Answer:
-    """An upstream's answer of two pieces."""
+    """An upstream's answer of two pieces, the last of which comes with the end."""
 
     content_type = "text/event-stream"
+    pieces: tuple[bytes, ...] = (b"ab", b"cd")
+    hangs = False
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self.over = False
+        self._left = list(self.pieces)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield b"ab"
-        self.over = True
-        yield b"cd"
+    async def read(self) -> bytes:
+        if not self._left and self.hangs:
+            await anyio.sleep_forever()
+        return self._left.pop(0) if self._left else b""
+
+    async def pass_on(self, take: Take, drained: Drained) -> bytes:
+        while self.hangs or len(self._left) > 1:
+            if not take(await self.read()):
+                self._steps.append("stopped")
+                await drained()
+        return await self.read()
 
     async def whole(self) -> bytes:
-        return b"abcd"
+        return b"".join([await self.read(), await self.read()])
 
     def close(self) -> None:
         self._steps.append("hung up")
@@ -69,29 +76,41 @@ class Answer:
 class Empty(Answer):
     """It ends before it says anything."""
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        for nothing in ():
-            yield nothing
+    pieces = ()
 
 
 class Hanging(Answer):
     """It never says anything."""
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield b"a"
-        await anyio.sleep_forever()
-
-    async def whole(self) -> bytes:
-        await anyio.sleep_forever()
-        return b""
+    pieces = (b"a",)
+    hangs = True
 
 
 class Stalling(Answer):
     """It begins, and says no more."""
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield b"ab"
-        await anyio.sleep_forever()
+    pieces = (b"ab",)
+    hangs = True
+
+
+class Client:
+    """Takes what is passed on; a `full` one wants no more before it was waited for."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.chunks: list[bytes] = []
+        self.waited = 0
+        self._full = full
+
+    def write(self, chunk: bytes) -> bool:
+        self.chunks.append(chunk)
+        return not self._full
+
+    async def drained(self) -> None:
+        self.waited += 1
+
+    async def hear(self, relayed: Relayed) -> list[bytes]:
+        self.chunks.append(await relayed.pass_on(self.write, self.drained))
+        return self.chunks
 
 
 class Upstream:
@@ -188,37 +207,40 @@ async def test_the_row_is_committed_before_the_first_byte_and_settled_after_the_
     steps = Steps()
     relayed, book = await relay(steps, Told())
     assert steps == ["begin p/m", "dial m", "committed"]
-    assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+    assert await Client().hear(relayed) == [b"ab", b"cd"]
     assert relayed.content_type == "text/event-stream"
     assert steps[-1] == "settled"
     assert book.usage == [Usage(1, 4)]
 
 
 async def test_a_client_that_leaves_is_billed_for_what_came() -> None:
-    relayed, book = await relay(Steps(), Told())
-    async with aclosing(relayed.chunks()) as chunks:
-        await anext(chunks)
+    steps, book = Steps(), Book(Steps())
+    relayed, _ = await relaying(book, m=Upstream(steps, answer=Stalling))(ME, ONE, passed_on(Told()))
+    with anyio.move_on_after(0.01):
+        await Client().hear(relayed)
     assert book.usage == [Usage(1, 2)]
+
+
+async def test_a_client_that_is_full_is_waited_for() -> None:
+    relayed, _ = await relay(steps := Steps(), Told())
+    client = Client(full=True)
+    assert await client.hear(relayed) == [b"ab", b"cd"]
+    assert (steps.count("stopped"), client.waited) == (1, 1)
 
 
 async def test_a_stream_that_just_stops_is_a_cut() -> None:
     relayed, book = await relay(Steps(), Told(ended=False))
     with pytest.raises(UpstreamCut):
-        _ = [chunk async for chunk in relayed.chunks()]
+        await Client().hear(relayed)
     assert len(book.usage) == 1
 
 
-@pytest.mark.parametrize(("ended", "seen"), [(True, [False, True]), (False, [False, False])])
-async def test_the_last_chunk_is_known_for_the_last_unless_more_must_be_said(
-    ended: bool,  # noqa: FBT001  # a parameter of the test
-    seen: list[bool],
-) -> None:
-    relayed, _ = await relay(Steps(), Told(ended=ended))
-    over: list[bool] = []
-    with contextlib.suppress(UpstreamCut):
-        async for _ in relayed.chunks():
-            over.append(relayed.over)
-    assert over == seen
+async def test_all_that_came_of_a_cut_stream_is_passed_on() -> None:
+    relayed, _ = await relay(Steps(), Told(ended=False))
+    client = Client()
+    with pytest.raises(UpstreamCut):
+        await client.hear(relayed)
+    assert client.chunks == [b"ab", b"cd"]
 
 
 async def test_a_whole_answer_comes_in_one_piece_and_is_settled() -> None:
@@ -274,7 +296,7 @@ async def test_a_failed_call_goes_to_the_next_deployment_with_a_row_of_its_own(s
     assert (relayed.call.model, relayed.call.attempt, attempts) == ("p/n", 2, 2)
     assert steps[:6] == ["begin p/m", "dial m", "committed", "settled", "begin p/n", "dial n"]
     if stream:
-        assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+        assert await Client().hear(relayed) == [b"ab", b"cd"]
 
 
 async def test_a_stream_that_stops_before_its_first_token_goes_to_the_next_deployment() -> None:
@@ -290,7 +312,7 @@ async def test_a_stream_that_hangs_before_its_first_token_goes_to_the_next_deplo
     route = replace(TWO, rules=Rules(Timeouts(first_token_s=0.01)))
     relayed, _ = await relays(ME, route, passed_on(Told()))
     assert relayed.call.model == "p/n"
-    assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+    assert await Client().hear(relayed) == [b"ab", b"cd"]
 
 
 async def test_the_time_of_a_whole_answer_is_limited() -> None:
@@ -306,7 +328,7 @@ async def test_the_time_of_a_stream_is_limited_after_its_first_token_too() -> No
     relays = relaying(Book(steps), m=Upstream(steps, answer=Stalling))
     relayed, _ = await relays(ME, replace(ONE, rules=Rules(Timeouts(total_s=0.01))), passed_on(Told()))
     with pytest.raises(UpstreamTimeout):
-        _ = [chunk async for chunk in relayed.chunks()]
+        await Client().hear(relayed)
     assert steps[-1] == "settled"
 
 
@@ -315,7 +337,7 @@ async def test_a_stream_that_crawls_is_a_fault() -> None:
     rules = Rules(min_tokens_per_s=1e9, pace_window_s=0)
     relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
     with pytest.raises(UpstreamTimeout) as caught:
-        _ = [chunk async for chunk in relayed.chunks()]
+        await Client().hear(relayed)
     assert caught.value.code == "upstream_slow"
 
 
@@ -323,4 +345,4 @@ async def test_a_stream_that_keeps_up_is_not_disturbed() -> None:
     relays = relaying(Book(Steps()), m=Upstream(Steps()))
     rules = Rules(Timeouts(total_s=60), min_tokens_per_s=0.1)
     relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
-    assert [chunk async for chunk in relayed.chunks()] == [b"ab", b"cd"]
+    assert await Client().hear(relayed) == [b"ab", b"cd"]

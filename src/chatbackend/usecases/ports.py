@@ -60,25 +60,29 @@ class Model(Protocol):
         ...
 
 
+Take = Callable[[bytes], bool]  # sends at once; False: no more now
+Drained = Callable[[], Awaitable[None]]  # returns once there is room again
+
+
 class RelayedAnswer(Protocol):
     """An answer of a provider, passed on as it comes."""
 
     content_type: str
 
-    @property
-    def over(self) -> bool:
-        """Whether the chunk yielded last was the last one; may be known only later."""
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, b"" at its end. Raises: UpstreamError (and below) when it breaks off."""
         ...
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives; close the generator to hang up.
+    async def pass_on(self, take: Take, drained: Drained) -> bytes:
+        """Hand what was not read yet to `take` as it arrives, and return what came with the end; then hang up.
 
-        Raises: UpstreamError (and below) when it breaks off.
+        `take` is not awaited and must not raise. Where it returns False the provider waits until `drained` returns.
+        Raises: UpstreamError (and below) when it breaks off, and whatever `drained` raises.
         """
         ...
 
     async def whole(self) -> bytes:
-        """Return the body in one piece, instead of `chunks`. Raises: UpstreamError (and below) when it breaks off."""
+        """Return the body in one piece, instead of `read`. Raises: UpstreamError (and below) when it breaks off."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Pass a Chat Completions request on to its provider, bytes as they are, with one ledger row a call."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -13,8 +13,8 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.routing import Journey, Pace, Route, Rules, Step
 from chatbackend.domain.usage import Usage
 from chatbackend.usecases.ask_model import AskModel
-from chatbackend.usecases.ports import Call, RelayedAnswer, RelayLedger
-from chatbackend.usecases.travel import travel, until
+from chatbackend.usecases.ports import Call, Drained, RelayedAnswer, RelayLedger, Take
+from chatbackend.usecases.travel import travel
 
 
 class Account(Protocol):
@@ -61,51 +61,56 @@ class Relayed:
         self._answer = answer
         self._account = account
         self._ledger = ledger
-        self._chunks = answer.chunks()
         self._held: list[bytes] = []
-
-    @property
-    def over(self) -> bool:
-        """Whether the chunk yielded last was the last one of a whole answer; may be known only later."""
-        return self._answer.over and self._account.ended
+        self._ends_at = inf
+        self._pace: Pace | None = None
 
     async def begin(self) -> None:
         """Take a stream up to its first token: until then another provider can be asked.
 
         Raises: UpstreamError (and below).
         """
-        while not self._account.begun and (chunk := await anext(self._chunks, b"")):
+        while not self._account.begun and (chunk := await self._answer.read()):
             self._account.feed(chunk)
             self._held.append(chunk)
+        if not self._held:
+            raise UpstreamCut("The provider's answer ended before it began.")
+        if not self._account.begun:
+            self._check()
 
     async def read(self) -> None:
-        """Take the whole answer, at half the cost of `chunks`. Raises: UpstreamError (and below)."""
+        """Take the whole answer, at half the cost of `pass_on`. Raises: UpstreamError (and below)."""
         self.body = await self._answer.whole()
         self._account.feed(self.body)
         self._check()
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the answer as it comes; what it cost is settled however it ends.
+    async def pass_on(self, write: Take, drained: Drained) -> bytes:
+        """Hand a stream to `write` as it comes and return its last bytes; what it cost is settled however it ends.
 
+        `write` sends at once, and returns False where no more is wanted before `drained` returns.
         Raises: UpstreamError (and below); UpstreamCut for a stream that just stops.
         """
+        take, drained = self._judged(self._heard(write), drained)
         try:
-            for chunk in self._held:
-                yield chunk
-            async with aclosing(self._chunks) as chunks:
-                async for chunk in chunks:
-                    self._account.feed(chunk)
-                    yield chunk
+            if self._held:
+                write(b"".join(self._held))
+            with nullcontext() if self._ends_at == inf else anyio.fail_after(self._ends_at - anyio.current_time()):
+                last = await self._answer.pass_on(take, drained)
+            self._account.feed(last)
+            if not self._account.ended:
+                write(last)
             self._check()
+        except TimeoutError as error:
+            raise UpstreamTimeout("The provider's answer took too long.") from error
         finally:
             self.settle()
+        return last
 
     def limit(self, rules: Rules, ends_at: float) -> None:
         """Keep the rest of a stream within a route's limits."""
-        if ends_at < inf:
-            self._chunks = until(self._chunks, ends_at)
+        self._ends_at = ends_at
         if rules.min_tokens_per_s:
-            self._chunks = self._paced(self._chunks, rules.min_tokens_per_s)
+            self._pace = Pace(rules, now=anyio.current_time())
 
     def settle(self) -> None:
         """Write down what the call has used."""
@@ -119,14 +124,36 @@ class Relayed:
         if not self._account.ended:
             raise UpstreamCut("The provider's answer ended before its end.")
 
-    async def _paced(self, chunks: AsyncGenerator[bytes, None], least: float) -> AsyncGenerator[bytes, None]:
-        pace, seen = Pace(least, now=anyio.current_time()), self._account.events
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
-                came, seen = self._account.events - seen, self._account.events
-                if pace.slow(came, anyio.current_time()):
-                    raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
+    def _heard(self, write: Take) -> Take:
+        """Read along with what is sent."""
+        feed = self._account.feed
+
+        def take(chunk: bytes) -> bool:
+            feed(chunk)
+            return write(chunk)
+
+        return take
+
+    def _judged(self, take: Take, drained: Drained) -> tuple[Take, Drained]:
+        """Stop a stream that is slower than its route allows, where the route has such a limit."""
+        pace, account = self._pace, self._account
+        if pace is None:
+            return take, drained
+        seen, slow = account.events, False
+
+        def judged(chunk: bytes) -> bool:
+            nonlocal seen, slow
+            welcome = take(chunk)
+            came, seen = account.events - seen, account.events
+            slow = slow or pace.slow(came, anyio.current_time())
+            return welcome and not slow
+
+        async def room() -> None:
+            if slow:
+                raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
+            await drained()
+
+        return judged, room
 
 
 class RelayChat:

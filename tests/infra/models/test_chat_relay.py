@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from functools import partial
 
 import pytest
@@ -62,8 +61,27 @@ def body(script: str, *, stream: bool) -> bytes:
 async def read(answer: RelayedHttpAnswer, *, stream: bool) -> bytes:
     if not stream:
         return await answer.whole()
-    async with aclosing(answer.chunks()) as chunks:
-        return b"".join([chunk async for chunk in chunks])
+    client = Client()
+    client.got.append(await answer.pass_on(client.take, client.drained))
+    return b"".join(client.got)
+
+
+class Client:
+    """Takes what is passed on; `full` ones want no more until `room` is set."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.got: list[bytes] = []
+        self.room = asyncio.Event()
+        self.waits = asyncio.Event()
+        self._full = full
+
+    def take(self, chunk: bytes) -> bool:
+        self.got.append(chunk)
+        return not self._full
+
+    async def drained(self) -> None:
+        self.waits.set()
+        await self.room.wait()
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -105,11 +123,10 @@ async def test_a_refusal_is_told_by_its_status(
 async def test_a_cut_comes_after_what_came_before_it(client: LeanClient, upstream: Upstream, script: str) -> None:
     answer = await relay(client, upstream.url)(body(script, stream=True), stream=True)
     call = await upstream.call(0)
-    got = bytearray()
+    client_side = Client()
     with pytest.raises(UpstreamCut, match="cut off"):
-        async for chunk in answer.chunks():
-            got += chunk
-    assert f"{call.salt}:0".encode() in got
+        await answer.pass_on(client_side.take, client_side.drained)
+    assert f"{call.salt}:0".encode() in b"".join(client_side.got)
 
 
 async def test_another_kind_of_content_is_passed_on_under_its_name(client: LeanClient, upstream: Upstream) -> None:
@@ -130,11 +147,39 @@ async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
     assert call.outcome == "closed-by-client"
 
 
+async def test_a_client_that_is_full_stops_the_upstream_and_loses_nothing(client: LeanClient) -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 64000000\r\n\r\n")
+        for _ in range(1000):
+            writer.write(b"x" * 64_000)
+            await writer.drain()
+            sent += 64_000
+
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        answer = await relay(client, url)(b"{}", stream=True)
+        slow = Client(full=True)
+        passing = asyncio.create_task(answer.pass_on(slow.take, slow.drained))
+        await asyncio.wait_for(slow.waits.wait(), 20)
+        before = -1
+        while before != sent:  # until nothing moves any more
+            before = sent
+            await asyncio.sleep(0.05)
+        assert sent < 32_000_000  # what the sockets of both ends hold, not all there is
+        slow.room.set()
+        last = await asyncio.wait_for(passing, 20)
+    assert sum(map(len, slow.got)) + len(last) == 64_000_000
+
+
 async def test_closing_the_answer_closes_the_upstream(client: LeanClient, upstream: Upstream) -> None:
     passing = relay(client, upstream.url)
     answer = await passing(body("endless-d1", stream=True), stream=True)
-    async with aclosing(answer.chunks()) as chunks:
-        await anext(chunks)
+    assert await answer.read()
+    answer.close()
     (await passing(body("endless-d1", stream=True), stream=True)).close()
     for number in range(2):
         call = await upstream.call(number)

@@ -1,7 +1,5 @@
 """Chat Completions requests passed on to a provider that speaks them, over the lean client."""
 
-from collections.abc import AsyncGenerator
-
 from chatbackend.adapters.providers.codec import Codec
 from chatbackend.domain.errors import ChatError, UpstreamError
 from chatbackend.domain.routing import Timeouts
@@ -9,6 +7,7 @@ from chatbackend.infra.models.credentials import Credential, Headers
 from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, translate
 from chatbackend.infra.models.lean_client import LeanClient, Target, target
 from chatbackend.infra.models.lean_connection import LeanConnection
+from chatbackend.usecases.ports import Drained, Take
 
 
 class ChatRelay:
@@ -68,16 +67,17 @@ class RelayedHttpAnswer:
         self._http = http
         self._closed = False
 
-    @property
-    def over(self) -> bool:
-        """See `RelayedAnswer.over`."""
-        return self._http.over
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """See `RelayedAnswer.chunks`."""
+    async def read(self) -> bytes:
+        """See `RelayedAnswer.read`."""
         try:
-            while chunk := await self._http.read():
-                yield chunk
+            return await self._http.read()
+        except FOREIGN as error:
+            raise translate(error) from error
+
+    async def pass_on(self, take: Take, drained: Drained) -> bytes:
+        """See `RelayedAnswer.pass_on`."""
+        try:
+            return await self._http.pass_on(take, drained)
         except FOREIGN as error:
             raise translate(error) from error
         finally:

@@ -5,6 +5,7 @@ Source: RFC 9112.
 
 import asyncio
 import select
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import httptools
@@ -25,14 +26,44 @@ class CutOff(ConnectionError):
 class LeanConnection(asyncio.Protocol):
     """Sends a request, parses the answer, holds what was not read yet.
 
-    `send`, then `head`, then `read` until it returns b"". The methods `on_...` are the parser's.
+    `send`, then `head`, then `read` until it returns b"", or `pass_on`. The methods `on_...` are the parser's.
     """
+
+    __slots__ = (
+        "_begun",
+        "_between_s",
+        "_bodyless",
+        "_calling",
+        "_ended",
+        "_error",
+        "_first_byte_s",
+        "_framed",
+        "_head_bytes",
+        "_headed",
+        "_loop",
+        "_open",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_readable",
+        "_reusable",
+        "_take",
+        "_timer",
+        "_transport",
+        "_unread",
+        "_waiter",
+        "_whole",
+        "headers",
+        "heard",
+        "status",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._calling = False
         self._open = False
         self.status = 0
@@ -67,17 +98,29 @@ class LeanConnection(asyncio.Protocol):
             if self._ended:
                 return b""
             await self._more()
-        chunk = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces, self._unread = [], 0
-        if self._paused:
-            self._paused, self.heard = False, self._loop.time()
-            self._transport.resume_reading()
+        chunk = self._drawn()
+        self._go_on()
         return chunk
 
-    @property
-    def over(self) -> bool:
-        """Whether the answer was read to its end."""
-        return self._ended and not self._pieces
+    async def pass_on(self, take: Callable[[bytes], bool], drained: Callable[[], Awaitable[None]]) -> bytes:
+        """Hand the body to `take` as it arrives, and return what came with its end; instead of `read`.
+
+        Nobody is woken for a chunk: `take` runs in the loop's callback, and must not raise. Where it returns False the
+        peer is stopped until `drained` returns. Raises: TimeoutError, OSError, Garbled.
+        """
+        self._take = take
+        try:
+            while not self._ended:
+                if self._pieces:  # came before, or with the head
+                    self._hand_over(take)
+                elif self._paused:
+                    await drained()
+                    self._go_on()
+                else:
+                    await self._more()
+        finally:
+            self._take = None
+        return self._drawn()
 
     def ready(self, *, ask: bool) -> bool:
         """Return whether another request may be sent: the peer has neither hung up nor spoken.
@@ -192,11 +235,40 @@ class LeanConnection(asyncio.Protocol):
         """Go on with an answer that is not all there."""
         if just_begun:
             self._look_at(self.heard + self._between_s)
-        if self._unread > MAX_UNREAD_BYTES and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._take is not None:
+            if self._pieces:
+                self._hand_over(self._take)
+            return
+        if self._unread > MAX_UNREAD_BYTES:
+            self._stop()
         if self._paused or not self._whole:
             self._wake()
+
+    def _drawn(self) -> bytes:
+        """Return what was not read yet."""
+        pieces = self._pieces
+        chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._unread = 0
+        return chunk
+
+    def _hand_over(self, take: Callable[[bytes], bool]) -> None:
+        if not take(self._drawn()):
+            self._stop()
+            self._wake()
+
+    def _stop(self) -> None:
+        """Let the peer wait."""
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Let the peer speak again."""
+        if self._paused:
+            self._paused, self.heard = False, self._loop.time()
+            if self._open:
+                self._transport.resume_reading()
 
     def _look_at(self, due: float) -> None:
         """Look at the peer then, or sooner: a timer outlives its call, most calls need none of their own."""

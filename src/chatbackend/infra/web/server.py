@@ -14,6 +14,7 @@ import uvicorn
 
 from chatbackend.infra.web.http import ASGIApp
 from chatbackend.infra.web.lingering import LingeringWebSocket
+from chatbackend.infra.web.wire import WireProtocol
 
 KEEP_ALIVE_S = 75  # longer than a gateway's idle upstream connections (Kong: 60 s)
 GRACE_S = 3  # for connections that are still open when everything has ended
@@ -60,7 +61,7 @@ async def serve(
     """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=WireProtocol,
         ws=LingeringWebSocket,
         lifespan="off",
         log_config=None,

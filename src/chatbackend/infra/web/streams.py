@@ -10,6 +10,7 @@ import anyio
 
 from chatbackend.adapters.wire import sse
 from chatbackend.infra.web.http import Request
+from chatbackend.infra.web.wire import wire_of
 from chatbackend.usecases.ports import LogEvent
 
 SSE_HEADERS = [
@@ -17,36 +18,26 @@ SSE_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-PATIENCE_S = 0.05
 SILENCE_S = 10.0  # well below the idle limits of proxies on the way
 
 
 class Watch:
     """Cancels its maker's task when the client goes away: made once the body is read, closed behind the answer.
 
-    It begins to look only once an answer takes its time. No cancel scope: most answers are there before one would
-    have paid for itself.
+    It is told by the connection: no task that waits, no timer, no cancel scope.
     """
 
     def __init__(self, request: Request) -> None:
-        loop = asyncio.get_running_loop()
         self.gone = False
-        self._request = request
-        self._watched = asyncio.current_task(loop)
-        self._looking: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(PATIENCE_S, self._start, loop)
+        self._wire = wire_of(request.scope)
+        self._watched = asyncio.current_task()
+        self._wire.on_gone = self._cancel
 
     def close(self) -> None:
         """Stop looking."""
-        self._timer.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._wire.on_gone = None
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = loop.create_task(self._look())
-
-    async def _look(self) -> None:
-        await self._request.receive()  # after the body, the next message can only be the disconnect
+    def _cancel(self) -> None:
         if self._watched is not None:
             self.gone = True
             self._watched.cancel()
