@@ -27,7 +27,8 @@ _OTHERS_MAY = frozenset(
 class Timeouts:
     """Seconds to wait: for a connection, for the first byte of headers and again of the body, then between bytes.
 
-    `first_token_s` from dialling to the first token, `total_s` for the whole call; None: no limit of its own.
+    `first_token_s` from dialling to the first token, `between_tokens_s` from one token to the next (bytes may say
+    nothing), `total_s` for the whole call; None: no limit of its own.
     `end_s`: how long the body may go on after the end mark; past it, its connection is not used again.
     """
 
@@ -36,6 +37,7 @@ class Timeouts:
     between_s: float = 60.0
     end_s: float = 0.1
     first_token_s: float | None = None
+    between_tokens_s: float | None = None
     total_s: float | None = None
 
 

@@ -1,6 +1,7 @@
 """Go along a route until somebody answers; and keep an answer within its time."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from math import inf
 from typing import TypeVar
 
 import anyio
@@ -26,11 +27,11 @@ async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]]) -> T:
             return answer
 
 
-async def until(parts: AsyncGenerator[T, None], ends_at: float) -> AsyncGenerator[T, None]:
-    """Yield parts until the loop's clock reads `ends_at`. Raises: UpstreamTimeout then."""
+async def until(parts: AsyncGenerator[T, None], ends_at: float, gap_s: float = inf) -> AsyncGenerator[T, None]:
+    """Yield parts. Raises: UpstreamTimeout when the loop's clock reads `ends_at`, or none has come for `gap_s`."""
     while True:
         try:
-            with anyio.fail_after(ends_at - anyio.current_time()):
+            with anyio.fail_after(min(gap_s, ends_at - anyio.current_time())):
                 part = await anext(parts)
         except TimeoutError as error:
             raise UpstreamTimeout("The provider's answer took too long.") from error
