@@ -29,10 +29,13 @@ keys --help` show the commands.
 _MODELS = """
 ## Models
 
-An endpoint that is set makes its models appear in `/v1/models` as `openai/...`, `claude/...` or `llama31/...`; the
-bare name works where exactly one provider lists it. With `_MODELS` unset any name behind the prefix is passed on,
-and none is listed. The built-in model `local` is always there: it needs no key, quotes sentences of the files that
-were asked for, and is no language model. Nothing calls a provider at the start.
+An endpoint that is set makes its models appear in `/v1/models` as `azure/...`, `openai/...`, `claude/...`,
+`llama31/...` or `perplexity/...`; the bare name works where exactly one provider lists it. With `_MODELS` unset any
+name behind the prefix is passed on, and none is listed. In a list, `name=model` says which model a name stands for.
+What is known of models by their names, and what each provider takes, is in [providers](providers.md).
+
+The built-in model `local` is always there: it needs no key, quotes sentences of the files that were asked for, and is
+no language model. Nothing calls a provider at the start.
 
 """
 _EXAMPLES = """
@@ -51,9 +54,15 @@ Llama 3.1 on Ollama, vLLM or llama.cpp on this machine; without `LLAMA31_MODELS`
 
     LLAMA31_ENDPOINT=http://127.0.0.1:11434/v1 make run
 
-Azure OpenAI by its OpenAI-compatible address, until its own variables come:
+Azure OpenAI, asked for as `azure/chat`, where the deployment `chat` is a gpt-4o; without a key, tokens come from Entra
+ID, by whatever `DefaultAzureCredential` finds:
 
-    OPENAI_ENDPOINT=https://NAME.openai.azure.com/openai/v1 OPENAI_API_KEY=... OPENAI_MODELS=my-deployment make run
+    AZURE_OPENAI_ENDPOINT=https://NAME.openai.azure.com AZURE_OPENAI_API_KEY=... \\
+    AZURE_OPENAI_DEPLOYMENTS=chat=gpt-4o make run
+
+Perplexity, asked for as `perplexity/sonar`:
+
+    PERPLEXITY_ENDPOINT=https://api.perplexity.ai PERPLEXITY_API_KEY=pplx-... PERPLEXITY_MODELS=sonar make run
 
 Any other server that speaks Chat Completions (Groq, Mistral, DeepSeek, LM Studio...) goes into `OPENAI_ENDPOINT` or
 `LLAMA31_ENDPOINT` in the same way. The two differ in facts about their models: `OPENAI_...` sends
@@ -84,7 +93,7 @@ def configuration() -> str:
 
 def _default(name: str, field: FieldInfo) -> str:
     value: object = field.get_default(call_default_factory=True)
-    if value is None or value == []:
+    if value is None or value in ("", []):
         return ""
     if name.upper() in _UNITS and isinstance(value, int):
         return f"`{value}` ({value // _UNITS[name.upper()]} MiB)"

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
@@ -12,9 +12,6 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 LATER = {
     "DATABASE_URL": "PostgreSQL comes with a later release; unset it to use the embedded SQLite",
     "REDIS_URL": "Redis comes with a later release; unset it to use the embedded event log",
-    "CHATBACKEND_CONFIG": "the TOML file comes with a later release; unset it",
-    "AZURE_OPENAI_ENDPOINT": "Azure OpenAI comes with a later release; its /openai/v1 address works as OPENAI_ENDPOINT",
-    "PERPLEXITY_ENDPOINT": "Perplexity comes with a later release; unset it",
 }
 _VISIBLE = re.compile("[!-~]+")  # what a header carries as it is
 ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
@@ -55,6 +52,7 @@ def _names(value: object) -> object:
 
 Key = Annotated[SecretStr, AfterValidator(_carried)]
 Endpoint = Annotated[str, AfterValidator(_http_url)]
+Api = Literal["chat", "responses"]
 
 
 class Settings(BaseModel):
@@ -85,15 +83,32 @@ class Settings(BaseModel):
     chatbackend_drain_s: Annotated[float, Field(ge=0, le=15)] = Field(
         10.0, description="After SIGTERM, seconds that running responses may take to end."
     )
+    chatbackend_config: Path | None = Field(
+        None, description="TOML file of aliases, routes and their rules, profiles and prices; see routing.md."
+    )
     chatbackend_log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe log line."
     )
 
+    azure_openai_endpoint: Endpoint | None = Field(None, description="An Azure OpenAI resource.")
+    azure_openai_api_key: Key | None = Field(
+        None, description="Key for AZURE_OPENAI_ENDPOINT; without one, tokens of Entra ID are used."
+    )
+    azure_openai_deployments: list[str] = Field(
+        default_factory=list[str],
+        description="Deployments of AZURE_OPENAI_ENDPOINT, separated by commas; `name=model` says which model one is. "
+        "Default: any name.",
+    )
+    azure_openai_api_version: Annotated[str, Field(pattern=r"^[\w.-]*$")] = Field(
+        "", description="A dated version of the API, such as 2024-10-21; default: the v1 API."
+    )
+    azure_openai_api: Api = Field("chat", description="The API that AZURE_OPENAI_ENDPOINT is asked by.")
     openai_endpoint: Endpoint | None = Field(None, description="OpenAI, or a server that speaks its Chat Completions.")
     openai_api_key: Key | None = Field(None, description="Key for OPENAI_ENDPOINT.")
     openai_models: list[str] = Field(
         default_factory=list[str], description="Models of OPENAI_ENDPOINT, separated by commas; default: any name."
     )
+    openai_api: Api = Field("chat", description="The API that OPENAI_ENDPOINT is asked by: chat or responses.")
     claude_endpoint: Endpoint | None = Field(None, description="Anthropic, or a server that speaks its Messages API.")
     claude_api_key: Key | None = Field(None, description="Key for CLAUDE_ENDPOINT.")
     anthropic_api_key: Key | None = Field(None, description="Used when CLAUDE_API_KEY is not set.")
@@ -105,6 +120,11 @@ class Settings(BaseModel):
     llama31_models: list[str] = Field(
         default_factory=list[str], description="Models of LLAMA31_ENDPOINT, separated by commas; default: any name."
     )
+    perplexity_endpoint: Endpoint | None = Field(None, description="Perplexity: https://api.perplexity.ai")
+    perplexity_api_key: Key | None = Field(None, description="Key for PERPLEXITY_ENDPOINT.")
+    perplexity_models: list[str] = Field(
+        default_factory=list[str], description="Models of PERPLEXITY_ENDPOINT, separated by commas; default: any name."
+    )
 
     def endpoint(self, variable: str) -> str | None:
         """Return `<variable>_ENDPOINT`."""
@@ -112,8 +132,19 @@ class Settings(BaseModel):
         return value
 
     def models(self, variable: str) -> list[str]:
-        """Return `<variable>_MODELS`."""
-        value: list[str] = getattr(self, f"{variable.lower()}_models")
+        """Return `<variable>_MODELS`, at Azure `<variable>_DEPLOYMENTS`."""
+        name = variable.lower()
+        value: list[str] = getattr(self, f"{name}_deployments", None) or getattr(self, f"{name}_models", [])
+        return value
+
+    def api(self, variable: str) -> str:
+        """Return `<variable>_API`, "" where there is no choice."""
+        value: str = getattr(self, f"{variable.lower()}_api", "")
+        return value
+
+    def api_version(self, variable: str) -> str:
+        """Return `<variable>_API_VERSION`, "" where none is set."""
+        value: str = getattr(self, f"{variable.lower()}_api_version", "")
         return value
 
     def key(self, variables: tuple[str, ...]) -> str:
@@ -131,7 +162,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     }
     values: dict[str, object] = {}
     for name, value in known.items():
-        listed = name.endswith(("_models", "_origins"))
+        listed = name.endswith(("_models", "_deployments", "_origins"))
         values[name] = _names(value) if listed else value
     try:
         settings = Settings.model_validate(values)

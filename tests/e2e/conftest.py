@@ -25,11 +25,16 @@ async def upstream() -> AsyncGenerator[Upstream, None]:
 @pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     endpoints = {
+        "AZURE_OPENAI_ENDPOINT": upstream.url,
+        "AZURE_OPENAI_API_KEY": "sk-upstream-azure",
+        "AZURE_OPENAI_API_VERSION": "2024-10-21",
         "OPENAI_ENDPOINT": f"{upstream.url}/v1",
         "OPENAI_API_KEY": "sk-upstream-openai",
         "LLAMA31_ENDPOINT": upstream.url,
         "CLAUDE_ENDPOINT": upstream.url,
         "CLAUDE_API_KEY": "sk-upstream-claude",
+        "PERPLEXITY_ENDPOINT": upstream.url,
+        "PERPLEXITY_API_KEY": "sk-upstream-perplexity",
     }
     with Server(tmp_path_factory.mktemp("server"), endpoints) as server:
         yield server

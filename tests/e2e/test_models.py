@@ -20,7 +20,13 @@ from tests.support.upstream_script import Call, as_list, as_object
 
 pytestmark = pytest.mark.anyio
 
-FAMILIES = {"llama31": "chat", "openai": "chat", "claude": "messages"}
+FAMILIES = {
+    "llama31": "chat",
+    "openai": "chat",
+    "claude": "messages",
+    "azure": "azure-chat",
+    "perplexity": "perplexity",
+}
 DIALECTS = ("llama31", "claude")
 PIXEL = (
     "data:image/png;base64,"
@@ -195,7 +201,13 @@ async def test_an_answer_cut_by_its_token_limit_ends_incomplete_with_its_text(
 async def test_providers_get_their_own_key_and_never_the_callers(
     client: openai.AsyncOpenAI, upstream: Upstream, running: Server
 ) -> None:
-    for family, secret in (("openai", "sk-upstream-openai"), ("claude", "sk-upstream-claude"), ("llama31", "")):
+    for family, secret in (
+        ("openai", "Bearer sk-upstream-openai"),
+        ("claude", "sk-upstream-claude"),
+        ("llama31", ""),
+        ("azure", "sk-upstream-azure"),
+        ("perplexity", "Bearer sk-upstream-perplexity"),
+    ):
         await ask(client, "json", model=f"{family}/scripted", input="x")
         headers = upstream.calls[-1].headers
         assert any(secret in value for value in headers.values())

@@ -1,41 +1,74 @@
 """Models composed: every family whose endpoint is set, and the built-in one."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import aiohttp
 
-from chatbackend.adapters.providers.codec import endpoint_url
+from chatbackend.adapters.providers.family import Address, Family, profile_of
+from chatbackend.adapters.settings_file import SettingsFile
 from chatbackend.config import Settings
 from chatbackend.infra.models.catalog import Catalog
 from chatbackend.infra.models.chat_relay import ChatRelay
-from chatbackend.infra.models.credentials import fixed
+from chatbackend.infra.models.credentials import Credential, fixed
 from chatbackend.infra.models.http_model import HttpModel
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_model import LocalModel
-from chatbackend.infra.registry import FAMILIES, Family
+from chatbackend.infra.registry import FAMILIES
 from chatbackend.usecases.ports import Deployment
 
+NAMES_KEPT = 1024  # of a provider that takes any name
 
-def models(settings: Settings, session: aiohttp.ClientSession, lean: LeanClient) -> Catalog:
-    """Return the models of every family whose endpoint is set, and the built-in one."""
+
+def models(settings: Settings, file: SettingsFile, session: aiohttp.ClientSession, lean: LeanClient) -> Catalog:
+    """Return the models of every family whose endpoint is set, the built-in one, and the routes to them.
+
+    Raises: ValueError for a route or an alias that leads nowhere.
+    """
     deployments = [Deployment("local", "chatbackend", "local", LocalModel())]
     open_families: dict[str, Callable[[str], Deployment]] = {}
     for family in FAMILIES:
         endpoint = settings.endpoint(family.variable)
         if endpoint is None:
             continue
-        key = settings.key(family.key_variables)
-        codec, credential = family.codec(family.profile), fixed(family.authorise(key))
-        model = HttpModel(session, base_url=endpoint, codec=codec, credential=credential)
-        url = endpoint_url(endpoint, "/chat/completions")
-        relay = ChatRelay(lean, codec, url=url, credential=credential) if family.relays else None
+        credential = fixed(family.authorise(settings.key(family.key_variables)))
+        provider = _Provider(family, endpoint, settings, credential=credential, session=session, lean=lean)
         names = settings.models(family.variable)
-        deployments += [_deployment(family, model, relay, name) for name in names]
+        deployments += map(provider.deployment, names)
         if not names:
-            open_families[family.name] = partial(_deployment, family, model, relay)
-    return Catalog(deployments, open_families)
+            open_families[family.name] = lru_cache(NAMES_KEPT)(provider.deployment)
+    return Catalog(deployments, open_families, routes=file.routes, aliases=file.aliases, rules=file.rules)
 
 
-def _deployment(family: Family, model: HttpModel, relay: ChatRelay | None, name: str) -> Deployment:
-    return Deployment(f"{family.name}/{name}", family.name, name, model, relay)
+class _Provider:
+    """A configured family, which makes its deployments."""
+
+    def __init__(
+        self,
+        family: Family,
+        endpoint: str,
+        settings: Settings,
+        *,
+        credential: Credential,
+        session: aiohttp.ClientSession,
+        lean: LeanClient,
+    ) -> None:
+        self._family = family
+        self._endpoint = endpoint
+        self._api = settings.api(family.variable)
+        self._version = settings.api_version(family.variable)
+        self._credential = credential
+        self._session = session
+        self._lean = lean
+
+    def deployment(self, said: str) -> Deployment:
+        """Return the deployment of a name, or of `name=model`, where the name does not say which model it is."""
+        name, _, model = said.partition("=")
+        family = self._family
+        codec = family.codec_for(self._api, profile_of(family, model or name))
+        url = partial(family.url, Address(self._endpoint, name, self._version))
+        http = HttpModel(self._session, url=url, codec=codec, credential=self._credential)
+        relay = None
+        if family.relays:
+            relay = ChatRelay(self._lean, codec, url=url("/chat/completions"), credential=self._credential)
+        return Deployment(f"{family.name}/{name}", family.name, name, http, relay)

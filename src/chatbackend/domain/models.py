@@ -9,10 +9,11 @@ from chatbackend.domain.passages import Passage
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """Facts about a model family that requests are shaped by.
+    """Facts about a model family that requests are shaped by, and answers read by.
 
     `max_tokens_field`: the request field that limits the output; `default_max_tokens` where the API
     demands one. `thinking`: how Claude is asked to reason (a budget of tokens on older models).
+    `refuses`: request fields that it does not take, by their names in `ModelRequest` or in its dialect.
     """
 
     context_window: int = 128_000
@@ -27,8 +28,12 @@ class ModelProfile:
     accepts_stream_options: bool = True
     max_tokens_field: str = "max_tokens"
     accepts_prefill: bool = False  # goes on from an assistant's last message as its own beginning
+    marks_prefill: bool = False  # and has to be told so (vLLM)
     system_role: Literal["system", "developer"] = "system"
+    alternates: bool = False  # takes system messages first, then the user's and its own in turns, the user's last
+    calls_in_text: bool = False  # may write a tool call into its text
     thinking: Literal["none", "adaptive", "budget"] = "adaptive"
+    refuses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from chatbackend.adapters.providers.claude import ClaudeCodec
+from chatbackend.adapters.providers.codec import endpoint_url
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.errors import (
     ChatError,
@@ -81,7 +83,9 @@ def asked(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> A
 
 def model(session: aiohttp.ClientSession, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> Asked:
     credential = fixed({"authorization": "Bearer sk-1", "x-api-key": "sk-1"})
-    return Asked(HttpModel(session, base_url=url, codec=CODECS[dialect], credential=credential), timeouts)
+    return Asked(
+        HttpModel(session, url=partial(endpoint_url, url), codec=CODECS[dialect], credential=credential), timeouts
+    )
 
 
 def asking(script: str, text: str = "hi there", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field

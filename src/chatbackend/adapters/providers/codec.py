@@ -108,6 +108,6 @@ def present(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def unsupported(what: str) -> InvalidRequest:
+def unsupported(what: str, *, param: str | None = None) -> InvalidRequest:
     """Return the error for a request that holds what the chosen model does not take."""
-    return InvalidRequest(f"This model does not take {what}.", code="unsupported_by_model")
+    return InvalidRequest(f"This model does not take {what}.", param=param, code="unsupported_by_model")

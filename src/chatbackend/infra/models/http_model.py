@@ -1,12 +1,12 @@
 """A model behind HTTP: runs any provider codec over one pooled client session, and hangs up at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import aiohttp
 
 from chatbackend.adapters.providers.answer_body import AnswerBody, answer_body
-from chatbackend.adapters.providers.codec import Codec, WireRequest, endpoint_url
+from chatbackend.adapters.providers.codec import Codec, WireRequest
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -53,11 +53,13 @@ def translate(error: Exception) -> UpstreamError:
 
 
 class HttpModel:
-    """A model of a provider, spoken to in the provider's dialect."""
+    """A model of a provider, spoken to in the provider's dialect. `url` makes the address of the codec's path."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, codec: Codec, credential: Credential) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, *, url: Callable[[str], str], codec: Codec, credential: Credential
+    ) -> None:
         self._session = session
-        self._base_url = base_url
+        self._url = url
         self._codec = codec
         self._credential = credential
 
@@ -103,7 +105,7 @@ class HttpModel:
     async def _send(self, wire: WireRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 - the client's own kind
         try:
             return await self._session.post(
-                endpoint_url(self._base_url, wire.path),
+                self._url(wire.path),
                 data=wire.body,
                 headers={**wire.headers, **await self._credential()},
                 allow_redirects=False,  # a redirect would carry the key and the prompt elsewhere

@@ -6,6 +6,7 @@ Source: `CompletionCreateParams` in the `openai` package (types/chat/completion_
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from chatbackend.adapters.providers.chat.turns import alternating
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
 from chatbackend.domain.items import (
@@ -101,7 +102,8 @@ def _messages(request: ModelRequest, profile: ModelProfile) -> list[Json]:
         conversation.add_system(request.instructions)
     for item in request.items:
         conversation.add(item)
-    return conversation.close()
+    messages = conversation.close()
+    return alternating(messages) if profile.alternates else messages
 
 
 class _Conversation:

@@ -1,0 +1,1 @@
+"""The provider families, one a file: where each is called, how it is authorised, the facts about its models."""

@@ -1,0 +1,42 @@
+"""Azure OpenAI: OpenAI's dialects at a resource, where a deployment's name stands for the model.
+
+Source: the Azure OpenAI REST API reference, and its page on the v1 API.
+"""
+
+from urllib.parse import quote, urlsplit
+
+from chatbackend.adapters.providers.families.openai import OPENAI
+from chatbackend.adapters.providers.family import Address, Family
+
+_WRITTEN = ("/openai/v1", "/openai")  # how much of the path an operator may have copied
+
+
+def url(address: Address, path: str) -> str:
+    """Return where a deployment is called: by its name in the path with a dated version, else by the v1 API."""
+    resource = address.endpoint.rstrip("/")
+    if urlsplit(resource).path:
+        for written in _WRITTEN:
+            resource = resource.removesuffix(written)
+    if not address.version:
+        return f"{resource}/openai/v1{path}"
+    place = "" if path == "/responses" else f"/deployments/{quote(address.model, safe='')}"
+    return f"{resource}/openai{place}{path}?api-version={quote(address.version, safe='')}"
+
+
+def api_key(key: str) -> dict[str, str]:
+    """Return Azure's header; none where a token does its work."""
+    return {"api-key": key} if key else {}
+
+
+AZURE = Family(
+    "azure",
+    "AZURE_OPENAI",
+    OPENAI.codec,
+    OPENAI.profile,
+    OPENAI.facts,
+    apis=OPENAI.apis,
+    authorise=api_key,
+    token_scope="https://cognitiveservices.azure.com/.default",  # noqa: S106 - a scope, no secret
+    url=url,
+    relays=True,
+)

@@ -1,0 +1,29 @@
+"""Perplexity's Sonar: Chat Completions that search the web and cite it.
+
+Source: https://docs.perplexity.ai/api-reference/sonar-post
+"""
+
+from chatbackend.adapters.providers.family import Address, Family
+from chatbackend.adapters.providers.openai_chat import ChatCodec
+from chatbackend.domain.models import ModelProfile
+
+
+def url(address: Address, path: str) -> str:
+    """Return where a path is: directly at the host."""
+    return address.endpoint.rstrip("/") + path
+
+
+PERPLEXITY = Family(
+    "perplexity",
+    "PERPLEXITY",
+    ChatCodec,
+    ModelProfile(
+        accepts_tools=False,
+        accepts_stream_options=False,  # usage comes unasked
+        alternates=True,
+        thinking="none",
+        refuses=frozenset(("seed", "top_logprobs", "parallel_tool_calls", "verbosity", "user")),
+    ),
+    url=url,
+    relays=True,
+)
