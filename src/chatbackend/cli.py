@@ -80,6 +80,8 @@ def serve() -> None:
     set_up_logging(settings.chatbackend_log_level)
     try:
         refused = _run(lambda: _serve(settings))
+    except BadSetting as error:
+        raise _stop(str(error)) from error
     except AlreadyRunning as error:
         folder = settings.chatbackend_data_dir
         message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
