@@ -197,6 +197,11 @@ def test_items_under_one_index_that_come_whole_are_apart() -> None:
     assert told == events_of(terminal(*output))
 
 
+def test_what_follows_a_whole_item_is_another_where_no_index_tells() -> None:
+    told = heard(ended(message(text_part("a")), None), {**words("b", None), "item_id": "unknown"}, END)
+    assert list(told.texts.values()) == ["a", "b"]
+
+
 def test_items_without_ids_are_completed_in_their_order() -> None:
     output = [message(text_part("ab"), item_id=""), message(text_part("cd"), item_id="")]
     spoken = [words("a", 0), words("c", 1)]
@@ -244,6 +249,7 @@ def test_a_citation_that_would_fall_to_another_text_is_dropped() -> None:
         {"type": "file_citation", "file_id": "f", "filename": "n", "index": 1},
         {"type": "container_file_citation", "file_id": "f", "start_index": 0, "end_index": 1},
         {"type": "url_citation", "url": ""},
+        {"type": "unknown", "url": "https://x"},
     ],
 )
 def test_places_in_the_providers_own_files_are_passed_over(annotation: Json | None) -> None:
@@ -315,6 +321,7 @@ def test_calls_come_in_pieces_side_by_side() -> None:
     )
     assert hear(told).calls == {0: ["call_1", "f", '{"x":1}'], 1: ["call_2", "f", "{}"]}
     assert told[-1] == Finished("tool_calls")
+    assert ToolCallDelta("", 0) not in told
     assert [item.arguments for item in folded(told).items if isinstance(item, FunctionCall)] == ['{"x":1}', "{}"]
 
 
@@ -342,7 +349,15 @@ def test_calls_under_one_index_are_apart() -> None:
     assert list(told.calls.values()) == [["call_1", "f", "{}"], ["call_2", "f", "[]"]]
 
 
-@pytest.mark.parametrize("events", [[added(call(1)), END], [ended(call(1)), END], [terminal(call(1))]])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [added(call(1)), END],
+        [ended(call(1)), END],
+        [ended(call(1)), words("so", 1), END],
+        [terminal(call(1))],
+    ],
+)
 def test_a_call_without_arguments_has_an_empty_object(events: list[Json]) -> None:
     assert heard(*events).tools == [("f", "{}")]
 
@@ -488,8 +503,8 @@ def test_an_error_may_be_flat_or_nameless() -> None:
     assert (flat.value.message, flat.value.code) == ("mend it", "invalid_prompt")
     with pytest.raises(UpstreamOverloaded):
         replay(CODEC, sse('{"error": {"code": 429, "message": "wait"}}'))
-    with pytest.raises(UpstreamError):
-        CODEC.whole(b'{"error": {"message": "m"}}', ASKED)
+    with pytest.raises(UpstreamRefused):
+        CODEC.whole(b'{"error": {"code": "invalid_prompt"}, "status": "completed", "output": []}', ASKED)
 
 
 @pytest.mark.parametrize("data", [b"{", b"[1]", b'{"type": 1}', b"\xff", b"[" * 9999])
