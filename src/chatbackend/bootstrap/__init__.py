@@ -61,6 +61,7 @@ from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
 from chatbackend.infra.web.chat import ChatRoutes
+from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.files import FileRoutes as FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
@@ -83,6 +84,7 @@ from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.do_job import DoJob as DoJob
 from chatbackend.usecases.file_ports import FileChecks as FileChecks
 from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.generate import Generate
 from chatbackend.usecases.index_file import IndexFile as IndexFile
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.manage_vector_stores import ManageVectorStores as ManageVectorStores
@@ -238,6 +240,7 @@ def _web(
     limit = base.settings.chatbackend_max_body_bytes
     conversations = Conversations(base.truth, base.clock)
     ledger = Ledger(base.truth, base.clock, report=report, spawn=base.tasks)
+    generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
     parts = (
         ResponseRoutes(
@@ -250,7 +253,12 @@ def _web(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
-        ChatRoutes(base.ask.models, RelayChat(base.ask, ledger), max_body_bytes=limit),
+        ChatRoutes(
+            base.ask.models,
+            RelayChat(base.ask, ledger),
+            ChatFront(generate, base.clock, base.ids),
+            max_body_bytes=limit,
+        ),
         _sockets(base, engine, resolver),
         ConversationRoutes(
             conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit

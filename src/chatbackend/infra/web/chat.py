@@ -4,7 +4,8 @@ import asyncio
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.wire import chat_relay
-from chatbackend.domain.errors import InvalidRequest, UpstreamError
+from chatbackend.domain.errors import UpstreamError
+from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, encode
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
@@ -14,11 +15,12 @@ from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 
 class ChatRoutes:
-    """The Chat Completions front, for providers of the same dialect."""
+    """The Chat Completions front: requests to providers of the same dialect are relayed, `front` answers any other."""
 
-    def __init__(self, models: Models, relay: RelayChat, *, max_body_bytes: int) -> None:
+    def __init__(self, models: Models, relay: RelayChat, front: ChatFront, *, max_body_bytes: int) -> None:
         self._models = models
         self._relay = relay
+        self._front = front
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Route]:
@@ -26,14 +28,13 @@ class ChatRoutes:
         return [("POST", "/v1/chat/completions", self.complete)]
 
     async def complete(self, request: Request) -> None:
-        """Answer a chat; the provider's bytes are passed on as they are."""
+        """Answer a chat; the bytes of a provider that speaks the dialect are passed on as they are."""
         body = await request.body(self._max_body_bytes)
         asked = chat_relay.asked(body)
         streamed = asked.stream is True
         route = self._models.route(asked.model)
         if not self._relay.takes(route):
-            message = f"The model '{route.name}' is not served by /v1/chat/completions yet; use /v1/responses."
-            raise InvalidRequest(message, param="model", code="unsupported_by_model")
+            return await self._front.complete(request, body)
         passed_on = ChatRequest(
             lambda name: body if name == asked.model else chat_relay.renamed(body, name),
             lambda: chat_relay.Account(len(body), streamed=streamed),
@@ -52,6 +53,7 @@ class ChatRoutes:
             raise
         finally:
             watch.close()
+        return None
 
 
 async def _stream(request: Request, relayed: Relayed, wire: Wire) -> None:

@@ -1,0 +1,1 @@
+"""The Chat Completions API over any provider: requests read, answers written."""
