@@ -333,6 +333,7 @@ def test_calls_come_in_pieces_side_by_side() -> None:
         [added(call(1)), ended(call(1, '{"x":1}'))],
         [added(call(1, name=None)), arguments('{"x":1}'), ended(call(1, '{"x":1}'))],
         [ended(call(1, '{"x":1}'))],
+        [arguments('{"x'), ended(call(1, '{"x":1}'))],
         [added(call(1), None), arguments('{"x":', None, "fc_1"), arguments("1}", None, "unknown")],
         [added(call(1)), arguments('{"x"'), terminal(call(1, '{"x":1}'))],
         [terminal(call(1, '{"x":1}'))],
@@ -430,6 +431,10 @@ def test_a_status_may_be_left_to_the_event_or_to_the_output() -> None:
     assert heard(words("x"), {"type": "response.completed"}).finish == "stop"
     assert heard(words("x"), {"type": "response.incomplete", "response": {}}).finish == "length"
     assert whole(status=None).finish == "stop"
+
+
+def test_an_events_type_may_stand_in_its_data_only() -> None:
+    assert hear(replay(CODEC, sse(json.dumps(words("x")), json.dumps(END)))).text == "x"
 
 
 def test_an_events_type_may_stand_in_its_name_only() -> None:

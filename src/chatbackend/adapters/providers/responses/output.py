@@ -199,7 +199,7 @@ class Output:
     def _start(self, item: _Item, given: Item) -> list[ModelEvent]:
         if item.arguments or not given.name:  # without a name: the whole call may still follow
             return []
-        item.index = self._new_index()
+        item.name, item.index = _name(given) or item.name, self._new_index()  # deltas before it told another id
         item.arguments = _Text(item.index)
         events: list[ModelEvent] = [ToolCallStarted(item.name or f"call_{item.index}", given.name, item.index)]
         return events + self._complete_arguments(item, given.arguments or "")

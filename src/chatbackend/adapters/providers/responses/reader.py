@@ -80,10 +80,7 @@ class ResponsesReader:
         if event.data == b"[DONE]":  # gateways add it
             return self.end()
         try:
-            told = _KIND.decode(event.data)
-            kind = told.type or event.event
-            if kind == "error" or (told.error and not kind.startswith("response.")):
-                raise _error(fault_of(event.data))
+            kind = event.event if event.event in _READ else _kind_of(event)
             return self._take(kind, _EVENT.decode(event.data)) if kind in _READ else []
         except GARBAGE as error:
             raise UpstreamError("The provider sent what is no event of a response.") from error
@@ -145,6 +142,15 @@ class ResponsesReader:
             case _:  # cancelled over there, or an answer that is still to come
                 self._failure = UpstreamCut("The provider's answer ended before its end.")
         return events
+
+
+def _kind_of(event: SseEvent) -> str:
+    """Return an event's type. Raises: UpstreamError (and below) when it is an error."""
+    told = _KIND.decode(event.data)
+    kind = told.type or event.event
+    if kind == "error" or (told.error and not kind.startswith("response.")):
+        raise _error(fault_of(event.data))
+    return kind
 
 
 def _cut_by(response: Response) -> FinishReason:
