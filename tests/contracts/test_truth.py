@@ -15,6 +15,7 @@ from chatbackend.domain.conversations import Conversation
 from chatbackend.domain.errors import ChatError, InvalidRequest, NotFound, Unprocessable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message, OutputItem, OutputText, text_of
+from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import (
     CANCELLED,
     COMPLETED,
@@ -25,7 +26,7 @@ from chatbackend.domain.responses import (
     Response,
     end,
 )
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 from chatbackend.infra.db import migrate
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.requests import KEEP_S, RETRY_WINDOW_S
@@ -46,12 +47,15 @@ OTHERS = (USER, OTHER_ACCOUNT, OTHER_TENANT)
 FAILED = Outcome("failed", failure=Failure("server_error", "It broke."))
 
 
+PRICES = Prices.parse({"m": {"input": 1, "output": 2}})
+
+
 class World:
     """The repositories under test, on one clock, with short ways to fill them."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.time = 1_800_000_000.0
-        self.truth = Responses(database, self)
+        self.truth = Responses(database, self, PRICES)
         self.conversations = Conversations(database, self)
         self._database = database
         self._ids = count(1)
@@ -85,20 +89,20 @@ class World:
         return made
 
     async def ended(
-        self, text: str, outcome: Outcome = COMPLETED, principal: Principal = ME, **body: object
+        self, text: str, outcome: Outcome = COMPLETED, principal: Principal = ME, *, called: str = "m", **body: object
     ) -> Response:
-        """Begin, start and finish a response that answers `text`."""
+        """Begin, start and finish a response that answers `text`, by the deployment `called` so."""
         made = await self.begun(principal, **body)
-        await self.finish(made, text, outcome)
+        await self.finish(made, text, outcome, called=called)
         return made
 
-    async def finish(self, made: Response, text: str, outcome: Outcome = COMPLETED) -> bool:
-        call = Call(f"call_{next(self._ids)}", 1, "m")
+    async def finish(self, made: Response, text: str, outcome: Outcome = COMPLETED, *, called: str = "m") -> bool:
+        call = Call(f"call_{next(self._ids)}", 1, called)
         await self.truth.start(made, call)
         made.output = [Message(f"msg_{next(self._ids)}", "assistant", [OutputText(text)])]
         made.usage = Usage(3, 4)
         end(made, outcome, at=int(self.time))
-        return await self.truth.finish(made, call, made.usage)
+        return await self.truth.finish(made, call, Settlement(made.usage, "completed"))
 
     async def once(self, once: Once, principal: Principal = ME, **body: object) -> Begun:
         made, asked = self.response(principal, **body)
@@ -368,9 +372,9 @@ async def test_a_call_is_in_the_ledger_before_it_is_made_and_settled_with_what_i
     [row] = await world.ledger()
     assert (row["status"], row["attempt"], row["response_id"], row["key_id"]) == ("started", 1, made.id, "key_1")
     end(made, COMPLETED, at=1)
-    await world.truth.finish(made, call, Usage(10, 20, 3, 4, 5))
+    await world.truth.finish(made, call, Settlement(Usage(10, 20, 3, 4, 5), "incomplete"))
     [row] = await world.ledger()
-    assert row["status"] == "settled"
+    assert (row["status"], row["outcome"]) == ("settled", "incomplete")
     assert [row[name] for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")] == [
         10,
         20,
@@ -380,26 +384,63 @@ async def test_a_call_is_in_the_ledger_before_it_is_made_and_settled_with_what_i
     assert (row["reasoning_tokens"], row["estimated"]) == (5, 0)
 
 
-async def test_a_second_attempt_settles_the_dead_one_as_an_estimate(world: World) -> None:
+@pytest.mark.parametrize(
+    ("before", "bill"),
+    [
+        (None, (7, 0, 0, 1, "interrupted")),
+        (Settlement(Usage(5, 6, 4), "failed"), (5, 6, 4, 0, "failed")),
+    ],
+)
+async def test_a_second_call_settles_the_one_before_it(
+    world: World, before: Settlement | None, bill: tuple[int | CallOutcome, ...]
+) -> None:
     made = await world.begun()
-    await world.truth.start(made, Call("call_1", 1, "m"))
+    await world.truth.start(made, Call("call_1", 1, "m", 7))
     world.time += 1
-    await world.truth.start(made, Call("call_2", 2, "m"))
+    await world.truth.start(made, Call("call_2", 2, "m"), before=before)
     first, second = await world.ledger()
-    assert (first["status"], first["estimated"], second["status"]) == ("settled", 1, "started")
+    assert (first["status"], second["status"], second["outcome"]) == ("settled", "started", None)
     end(made, COMPLETED, at=1)
-    await world.truth.finish(made, Call("call_2", 2, "m"), Usage(1, 2))
+    await world.truth.finish(made, Call("call_2", 2, "m"), Settlement(Usage(1, 2), "completed"))
     first, second = await world.ledger()
-    assert (first["estimated"], second["estimated"], second["output_tokens"]) == (1, 0, 2)
+    names = ("input_tokens", "output_tokens", "cached_tokens", "estimated", "outcome")
+    assert tuple(first[name] for name in names) == bill
+    assert tuple(second[name] for name in names) == (1, 2, 0, 0, "completed")
 
 
 async def test_an_end_without_its_call_settles_what_a_dead_owner_left_open(world: World) -> None:
     made = await world.begun()
     await world.truth.start(made, Call("call_1", 1, "m"))
     end(made, Outcome("incomplete", detail="interrupted"), at=1)
-    await world.truth.finish(made, None, Usage(7, 8, estimated=True))
+    await world.truth.finish(made, None, Settlement(Usage(7, 8, estimated=True), "interrupted"))
     [row] = await world.ledger()
-    assert (row["status"], row["estimated"], row["input_tokens"], row["output_tokens"]) == ("settled", 1, 7, 8)
+    assert (row["status"], row["outcome"]) == ("settled", "interrupted")
+    assert (row["estimated"], row["input_tokens"], row["output_tokens"]) == (1, 7, 8)
+
+
+async def test_an_end_without_its_call_and_its_bill_settles_what_went_in(world: World) -> None:
+    made = await world.begun(store=False)
+    await world.truth.start(made, Call("call_1", 1, "m", 7))
+    end(made, CANCELLED, at=1)
+    assert await world.truth.finish(made, None, None)
+    [row] = await world.ledger()
+    assert (row["estimated"], row["input_tokens"], row["outcome"]) == (1, 7, "interrupted")
+
+
+async def test_a_settled_call_has_the_cost_of_its_deployments_price_at_that_time(world: World) -> None:
+    await world.ended("priced")
+    await world.ended("unknown", called="other")
+    assert {row["model"]: row["cost_nano_usd"] for row in await world.ledger()} == {"m": 11_000, "other": None}
+
+
+async def test_a_count_that_no_column_holds_keeps_no_response_from_its_end(world: World) -> None:
+    made = await world.begun()
+    call = Call("call_1", 1, "m")
+    await world.truth.start(made, call)
+    end(made, COMPLETED, at=1)
+    assert await world.truth.finish(made, call, Settlement(Usage(2**70, 2), "completed"))
+    [row] = await world.ledger()
+    assert (row["input_tokens"], row["output_tokens"], row["cost_nano_usd"]) == (2**63 - 1, 2, None)
 
 
 async def test_a_settled_call_is_not_settled_again(world: World) -> None:
@@ -407,17 +448,17 @@ async def test_a_settled_call_is_not_settled_again(world: World) -> None:
     call = Call("call_1", 1, "m")
     await world.truth.start(made, call)
     end(made, COMPLETED, at=1)
-    await world.truth.finish(made, call, Usage(1, 2))
-    await world.truth.finish(made, call, Usage(100, 200))
+    await world.truth.finish(made, call, Settlement(Usage(1, 2), "completed"))
+    await world.truth.finish(made, call, Settlement(Usage(100, 200), "failed"))
     [row] = await world.ledger()
-    assert (row["input_tokens"], row["output_tokens"]) == (1, 2)
+    assert (row["input_tokens"], row["output_tokens"], row["outcome"]) == (1, 2, "completed")
 
 
 async def test_calls_of_a_dead_process_without_a_stored_response_are_settled_at_the_next_start(world: World) -> None:
     stored = await world.begun()
     await world.truth.start(stored, Call("call_1", 1, "m"))
     unstored = await world.begun(store=False)
-    await world.truth.start(unstored, Call("call_2", 1, "m"))
+    await world.truth.start(unstored, Call("call_2", 1, "m", 7))
     deleted = await world.begun()
     await world.truth.start(deleted, Call("call_3", 1, "m"))
     await world.truth.delete(ME, deleted.id)
@@ -427,6 +468,9 @@ async def test_calls_of_a_dead_process_without_a_stored_response_are_settled_at_
         "call_2": "settled",
         "call_3": "settled",
     }
+    bills = {row["id"]: (row["outcome"], row["input_tokens"], row["cost_nano_usd"]) for row in await world.ledger()}
+    assert bills["call_2"] == ("interrupted", 7, 7_000)
+    assert bills["call_1"] == (None, 0, None)
 
 
 async def test_orphans_are_the_responses_that_have_not_ended_oldest_first(world: World) -> None:

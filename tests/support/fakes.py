@@ -22,7 +22,7 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, FileSearch, Response
 from chatbackend.domain.routing import Health, Route, Target, Timeouts
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
@@ -115,11 +115,11 @@ class FakeTruth:
         response.turn = self.conversations[name] = self.conversations.get(name, 0) + 1
         return behind
 
-    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
+    async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         await self._do("start", f"{response.id} {call.attempt}")
         for known, (owner, state, usage) in self.ledger.items():
             if owner == response.id and state == "started":
-                self.ledger[known] = owner, "estimated", usage
+                self.ledger[known] = owner, before.outcome if before else "interrupted", usage
         self.ledger[call.id] = response.id, "started", None
         if response.id in self.rows:
             self.rows[response.id].response.status = "in_progress"
@@ -128,11 +128,12 @@ class FakeTruth:
         await self._do("reserve", f"{response_id} {numbers}")
         self.rows[response_id].numbers_reserved = numbers
 
-    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+    async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         await self._do("finish", f"{response.id} {response.status}")
         for known, (owner, state, _) in self.ledger.items():
             if owner == response.id and state == "started" and (call is None or call.id == known):
-                self.ledger[known] = owner, "settled" if call else "estimated", usage
+                ended = settlement or Settlement(Usage(), "interrupted")
+                self.ledger[known] = owner, ended.outcome, ended.usage
         if not response.store:
             return True
         row = self.rows.get(response.id)
@@ -411,7 +412,7 @@ class Stage:
         self.truth.rows[found.id] = Row(replace(found), asked)
         for number in range(calls):
             last = number == calls - 1
-            self.truth.ledger[self.new_id("call")] = found.id, "started" if last else "estimated", None
+            self.truth.ledger[self.new_id("call")] = found.id, "started" if last else "interrupted", None
         return found
 
 

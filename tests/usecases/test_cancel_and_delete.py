@@ -35,7 +35,7 @@ async def test_a_running_response_is_stopped_and_its_partial_answer_kept(*, stor
         assert on.model.hung_up == 1
         [*_, last] = await on.events(response_id, store=store)
         assert (last["type"], last["response"]["status"]) == ("response.incomplete", "cancelled")
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["cancelled"]
 
 
 async def test_a_response_that_waits_for_its_turn_is_stopped_before_it_costs_anything() -> None:
@@ -130,7 +130,7 @@ async def test_a_running_response_is_stopped_before_it_is_deleted() -> None:
         response_id = await speaking(on)
         await on.delete(ME, response_id)
         assert (on.truth.rows, await on.extent(response_id), on.model.hung_up) == ({}, None, 1)
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["cancelled"]
 
 
 async def test_a_response_that_somebody_deletes_at_the_same_time_is_not_found() -> None:

@@ -87,7 +87,7 @@ async def test_a_response_whose_call_was_never_started_is_run() -> None:
         ]
         [request] = on.model.requests
         assert (texts(request.items), request.instructions) == (["hi"], "Be brief.")
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["completed"]
 
 
 async def test_one_that_had_begun_its_stream_goes_on_in_it_without_a_second_beginning() -> None:
@@ -107,7 +107,7 @@ async def test_one_whose_call_brought_nothing_is_run_once_more_and_both_calls_ar
         await logged(on, found)
         await recovered(on)
         assert truth(on, found).status == "completed"
-        assert on.truth.states() == ["estimated", "settled"]
+        assert on.truth.states() == ["interrupted", "completed"]
         assert f"start {found.id} 2" in on.happened
 
 
@@ -118,7 +118,7 @@ async def test_one_that_was_run_twice_already_is_ended() -> None:
         await recovered(on)
         assert (truth(on, found).status, truth(on, found).detail) == ("incomplete", "interrupted")
         assert on.model.requests == []
-        assert on.truth.states() == ["estimated", "estimated"]
+        assert on.truth.states() == ["interrupted", "interrupted"]
 
 
 async def test_one_that_had_spoken_ends_with_what_was_heard_and_is_never_spliced() -> None:
@@ -135,7 +135,7 @@ async def test_one_that_had_spoken_ends_with_what_was_heard_and_is_never_spliced
         [*_, last] = await on.events(found.id)
         assert last["response"]["incomplete_details"] == {"reason": None, "chatbackend_reason": "interrupted"}
         assert on.model.requests == []
-        assert on.truth.states() == ["estimated"]
+        assert on.truth.states() == ["interrupted"]
 
 
 async def test_whole_items_of_an_interrupted_answer_stay_whole() -> None:

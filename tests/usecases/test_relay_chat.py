@@ -11,7 +11,7 @@ from chatbackend.domain.errors import ChatError, Unavailable, UpstreamCut, Upstr
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.routing import Health, Route, Rules, Target, Timeouts
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.ports import Call, Deployment, Drained, Take
 from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
@@ -33,6 +33,10 @@ class Told:
         self.begun = False
         self.events = 0
         self.bytes = b""
+
+    @property
+    def outcome(self) -> CallOutcome | None:
+        return "completed" if self.ended and b"d" in self.bytes else None
 
     def feed(self, chunk: bytes) -> None:
         self.bytes += chunk
@@ -136,7 +140,7 @@ class Book:
     def __init__(self, steps: Steps, error: ChatError | None = None) -> None:
         self._steps = steps
         self._error = error
-        self.usage: list[Usage] = []
+        self.settlements: list[Settlement] = []
 
     def started(self, principal: Principal, call: Call) -> Awaitable[None]:
         self._steps.append(f"begin {call.model}")
@@ -148,9 +152,9 @@ class Book:
 
         return commit()
 
-    def settled(self, call: Call, usage: Usage) -> None:
+    def settled(self, call: Call, settlement: Settlement) -> None:
         self._steps.append("settled")
-        self.usage.append(usage)
+        self.settlements.append(settlement)
 
 
 class Silent:
@@ -191,7 +195,7 @@ def relaying(book: Book, **relays: Upstream | None) -> RelayChat:
 
 
 def passed_on(account: Told, *, stream: bool = True) -> ChatRequest:
-    return ChatRequest(str.encode, lambda: account, stream)
+    return ChatRequest(str.encode, lambda: account, stream, input_tokens=9)
 
 
 async def relay(
@@ -210,7 +214,7 @@ async def test_the_row_is_committed_before_the_first_byte_and_settled_after_the_
     assert await Client().hear(relayed) == [b"ab", b"cd"]
     assert relayed.content_type == "text/event-stream"
     assert steps[-1] == "settled"
-    assert book.usage == [Usage(1, 4)]
+    assert book.settlements == [Settlement(Usage(1, 4), "completed")]
 
 
 async def test_a_client_that_leaves_is_billed_for_what_came() -> None:
@@ -218,7 +222,7 @@ async def test_a_client_that_leaves_is_billed_for_what_came() -> None:
     relayed, _ = await relaying(book, m=Upstream(steps, answer=Stalling))(ME, ONE, passed_on(Told()))
     with anyio.move_on_after(0.01):
         await Client().hear(relayed)
-    assert book.usage == [Usage(1, 2)]
+    assert book.settlements == [Settlement(Usage(1, 2), "cancelled")]
 
 
 async def test_a_client_that_is_full_is_waited_for() -> None:
@@ -232,7 +236,7 @@ async def test_a_stream_that_just_stops_is_a_cut() -> None:
     relayed, book = await relay(Steps(), Told(ended=False))
     with pytest.raises(UpstreamCut):
         await Client().hear(relayed)
-    assert len(book.usage) == 1
+    assert book.settlements == [Settlement(Usage(1, 4), "failed")]
 
 
 async def test_all_that_came_of_a_cut_stream_is_passed_on() -> None:
@@ -246,14 +250,14 @@ async def test_all_that_came_of_a_cut_stream_is_passed_on() -> None:
 async def test_a_whole_answer_comes_in_one_piece_and_is_settled() -> None:
     relayed, book = await relay(Steps(), Told(), stream=False)
     assert relayed.body == b"abcd"
-    assert book.usage == [Usage(1, 4)]
+    assert book.settlements == [Settlement(Usage(1, 4), "completed")]
 
 
 async def test_a_whole_answer_that_just_stops_is_a_cut_and_is_settled() -> None:
     book, steps = Book(Steps()), Steps()
     with pytest.raises(UpstreamCut):
         await relaying(book, m=Upstream(steps))(ME, ONE, passed_on(Told(ended=False), stream=False))
-    assert book.usage == [Usage(1, 4)]
+    assert book.settlements == [Settlement(Usage(1, 4), "failed")]
     assert steps[-1] == "hung up"
 
 
@@ -264,18 +268,23 @@ async def test_an_answer_whose_row_cannot_be_committed_is_hung_up_on() -> None:
     assert steps == ["begin p/m", "dial m", "hung up", "settled"]
 
 
-async def test_a_refused_call_has_one_settled_estimate() -> None:
-    steps = Steps()
-    with pytest.raises(UpstreamError):
-        await relay(steps, Told(), UpstreamError("no"))
-    assert steps == ["begin p/m", "dial m", "committed", "settled"]
+@pytest.mark.parametrize(
+    ("error", "input_tokens"), [(UpstreamError("no"), 0), (UpstreamTimeout("slow"), 9), (UpstreamCut("cut"), 9)]
+)
+async def test_a_call_without_an_answer_costs_nothing_if_it_was_refused_and_else_what_went_in(
+    error: ChatError, input_tokens: int
+) -> None:
+    steps, book = Steps(), Book(Steps())
+    with pytest.raises(type(error)):
+        await relaying(book, m=Upstream(steps, error))(ME, ONE, passed_on(Told()))
+    assert book.settlements == [Settlement(Usage(input_tokens, estimated=True), "failed")]
 
 
 async def test_a_call_that_is_cancelled_while_dialling_is_settled_too() -> None:
-    steps = Steps()
-    with anyio.move_on_after(0):
-        await relay(steps, Told(), TimeoutError())
-    assert steps == ["begin p/m", "dial m", "committed", "settled"]
+    steps, book = Steps(), Book(Steps())
+    with anyio.move_on_after(0.01):
+        await relaying(book, m=Upstream(steps, TimeoutError()))(ME, ONE, passed_on(Told()))
+    assert book.settlements == [Settlement(Usage(9, estimated=True), "cancelled")]
 
 
 async def test_only_routes_of_one_dialect_are_relayed() -> None:

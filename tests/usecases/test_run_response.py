@@ -63,7 +63,7 @@ async def test_an_answer_is_streamed_stored_and_settled() -> None:
             "output_item.done",
             "completed",
         ]
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["completed"]
         [request] = on.model.requests
         assert (request.model, request.instructions) == ("upstream-m", "Be brief.")
         assert [text_of(item) for item in request.items] == ["hi"]
@@ -127,7 +127,7 @@ async def test_an_error_of_the_provider_fails_the_response_and_keeps_what_came(e
         assert found.failure is not None
         assert (found.failure.code, found.failure.message) == (code, error.message)
         assert (await on.types(found.id))[-2:] == ["output_item.done", "failed"]
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["failed"]
         assert found.usage is not None
         assert found.usage.estimated
 
@@ -291,7 +291,7 @@ async def test_an_unstored_response_leaves_its_events_in_memory_only() -> None:
         assert (found.status, on.truth.rows) == ("completed", {})
         assert (await on.types(found.id, store=False))[-1] == "completed"
         assert await on.types(found.id) == []
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["completed"]
 
 
 async def test_the_end_is_saved_when_the_store_takes_it_again() -> None:
@@ -301,7 +301,7 @@ async def test_the_end_is_saved_when_the_store_takes_it_again() -> None:
         assert (found.status, answer(found)) == ("completed", "Hello")
         assert (await on.types(found.id)).count("completed") == 1
         assert len(on.reports) == 2
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["completed"]
 
 
 async def test_the_terminal_event_follows_when_the_log_takes_it_again() -> None:
@@ -388,7 +388,7 @@ async def test_a_process_that_stops_ends_its_responses_as_interrupted_first() ->
     found = on.truth.rows[response_id].response
     assert (found.status, found.detail, answer(found)) == ("incomplete", "interrupted", "Hel")
     assert (await on.types(response_id))[-1] == "incomplete"
-    assert on.truth.states() == ["settled"]
+    assert on.truth.states() == ["interrupted"]
 
 
 async def test_a_process_that_stops_before_a_response_began_ends_it_all_the_same() -> None:
@@ -416,7 +416,7 @@ async def test_a_response_that_is_deleted_while_it_runs_leaves_nothing_behind() 
         entry.stop(CANCELLED)
         await entry.done.wait()
         assert (on.truth.rows, await on.extent(response_id), on.reports) == ({}, None, [])
-        assert on.truth.states() == ["settled"]
+        assert on.truth.states() == ["cancelled"]
 
 
 async def test_a_failure_that_nobody_foresaw_does_not_keep_anyone_waiting() -> None:

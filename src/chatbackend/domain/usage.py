@@ -1,7 +1,9 @@
 """Tokens used, as providers report them or as we estimate them."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
+CallOutcome = Literal["completed", "incomplete", "failed", "cancelled", "interrupted"]
 CHARACTERS_PER_TOKEN = 4  # English prose under the usual tokenizers; only for rows marked `estimated`
 
 
@@ -30,6 +32,18 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an upstream call used, and how it ended.
+
+    `incomplete`: the provider stopped at a limit or a filter; `failed`: it refused, broke off or was too late;
+    `cancelled`: we hung up; `interrupted`: our process ended under it.
+    """
+
+    usage: Usage
+    outcome: CallOutcome
 
 
 def estimate(input_characters: int, output_characters: int) -> Usage:

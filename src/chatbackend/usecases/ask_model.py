@@ -14,24 +14,34 @@ import anyio
 
 from chatbackend.domain.context import characters
 from chatbackend.domain.errors import ChatError, InvalidRequest, UpstreamCut, UpstreamError, UpstreamTimeout
-from chatbackend.domain.events import Finished, ModelEvent, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
+from chatbackend.domain.events import (
+    Finished,
+    FinishReason,
+    ModelEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    UsageReported,
+)
 from chatbackend.domain.items import Message, OutputText
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.routing import Health, Journey, Pace, Route, Step
 from chatbackend.domain.seam import Seam
-from chatbackend.domain.usage import Usage, estimate, of_part
+from chatbackend.domain.usage import CallOutcome, Settlement, Usage, estimate, of_part
 from chatbackend.usecases.ports import Call, Deployment, Models, NewId
 from chatbackend.usecases.travel import travel, until
 
 Shape = Callable[[Deployment], Awaitable[ModelRequest]]
 Events = AsyncGenerator[ModelEvent, None]
+_CUT_SHORT: frozenset[FinishReason] = frozenset(("length", "content_filter"))
 
 
 class Book(Protocol):
     """Where the calls of one answer are written down."""
 
-    async def begin(self, call: Call, spent: Usage | None) -> None:
-        """Commit the row of a call; nothing is dialled before. `spent` settles the call before it, if there was one."""
+    async def begin(self, call: Call, before: Settlement | None) -> None:
+        """Commit the row of a call; nothing is dialled before. `before` settles the call that it takes the place of."""
         ...
 
 
@@ -54,23 +64,36 @@ class AskModel:
 
 @dataclass(slots=True)
 class _Heard:
-    """What one call has said so far, for the bill and to be continued."""
+    """What one call has said so far, for the bill and to be continued. Until it is heard to end, we hang up on it."""
 
     input_characters: int = 0
     output_characters: int = 0
     reported: Usage | None = None
     finished: bool = False
+    outcome: CallOutcome = "cancelled"
 
     def take(self, event: ModelEvent) -> None:
         match event:
-            case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
+            case (
+                TextDelta(text=text)
+                | ReasoningDelta(text=text)
+                | RefusalDelta(text=text)
+                | ToolCallDelta(arguments=text)
+            ):
                 self.output_characters += len(text)
             case UsageReported(usage=usage):
                 self.reported = usage
-            case Finished():
+            case Finished(reason=reason):
                 self.finished = True
+                self.outcome = "incomplete" if reason in _CUT_SHORT else "completed"
             case _:
                 pass
+
+    def fail(self, *, unheard: bool = False) -> None:
+        """Note a fault; a call that was refused `unheard` costs what the provider has reported, or nothing."""
+        self.outcome = "failed"
+        if unheard:
+            self.input_characters = self.output_characters = 0
 
     def usage(self) -> Usage:
         guess = estimate(self.input_characters, self.output_characters)
@@ -105,13 +128,13 @@ class Asking:
         """How many calls were made, or tried to be made."""
         return self._journey.attempts
 
-    def call_usage(self) -> Usage:
-        """Return what the call that is not settled yet has used so far."""
-        return self._heard.usage()
+    def settlement(self) -> Settlement:
+        """Return what the call that is not settled yet has used so far, and how it ended."""
+        return Settlement(self._heard.usage(), self._heard.outcome)
 
     def usage(self) -> Usage:
         """Return what the whole answer has used so far."""
-        return self.call_usage() if self._spent is None else self._spent + self.call_usage()
+        return self._heard.usage() if self._spent is None else self._spent + self._heard.usage()
 
     async def open(self) -> None:
         """Dial until an answer begins.
@@ -136,6 +159,9 @@ class Asking:
                                 yield new
                 except UpstreamError as error:
                     seam = await self._go_on(error)
+                except ChatError:
+                    self._heard.fail()
+                    raise
                 else:
                     return
         finally:
@@ -155,10 +181,11 @@ class Asking:
         request = await self._shape(deployment)
         if seam is not None:
             request = _continuing(request, seam, deployment)
-        call = Call(self._ports.new_id("call"), self._calls_before + self._journey.attempts, deployment.name)
-        await self._book.begin(call, None if self.call is None else self._heard.usage())
-        self.call, self.deployment = call, deployment
-        self._heard = _Heard(characters(request.items) + len(request.instructions or ""))
+        heard = _Heard(characters(request.items) + len(request.instructions or ""))
+        call = self._call(deployment, heard.usage().input_tokens)
+        with anyio.CancelScope(shield=True):  # given up here, a row would be left that nobody settles
+            await self._book.begin(call, None if self.call is None else self.settlement())
+        self.call, self.deployment, self._heard = call, deployment, heard
         limits, now = self._rules.timeouts, anyio.current_time()
         self._ends_at = now + (limits.total_s or inf)
         self._events = deployment.model.stream(request, limits)
@@ -167,17 +194,22 @@ class Asking:
                 self._held = await self._beginning(self._events)
         except TimeoutError as error:
             await self.close()
+            heard.fail()
             raise UpstreamTimeout("The provider did not begin its answer in time.") from error
         except ChatError as error:
             await self.close()
-            if not isinstance(error, UpstreamTimeout | UpstreamCut):
-                self._heard = _Heard()  # a call that is refused costs nothing
+            heard.fail(unheard=not isinstance(error, UpstreamTimeout | UpstreamCut))
             raise
+
+    def _call(self, deployment: Deployment, input_tokens: int) -> Call:
+        attempt = self._calls_before + self._journey.attempts
+        return Call(self._ports.new_id("call"), attempt, deployment.name, input_tokens)
 
     async def _beginning(self, events: Events) -> list[ModelEvent]:
         """Return the events up to the first that says something; reports of usage come before it."""
         held: list[ModelEvent] = []
         async for event in events:
+            self._heard.take(event)
             held.append(event)
             if not isinstance(event, UsageReported):
                 return held
@@ -191,9 +223,9 @@ class Asking:
         pace = Pace(limits, now=anyio.current_time()) if limits.min_tokens_per_s else None
         held, self._held = self._held, []
         for event in held:
-            self._heard.take(event)
             yield event
-        async with aclosing(until(events, self._ends_at) if self._ends_at < inf else events) as rest:
+        gap_s = limits.timeouts.between_tokens_s or inf
+        async with aclosing(until(events, self._ends_at, gap_s) if min(self._ends_at, gap_s) < inf else events) as rest:
             async for event in rest:
                 self._heard.take(event)
                 if pace is not None and pace.slow(_tokens(event), anyio.current_time()):
@@ -215,6 +247,7 @@ class Asking:
     async def _go_on(self, error: UpstreamError) -> Seam:
         """Find who continues the answer. Raises: `error`, where nobody does."""
         broken = self.deployment
+        self._heard.fail()
         await self.close()
         if broken is not None:
             with suppress(ChatError):

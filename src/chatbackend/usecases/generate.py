@@ -8,7 +8,7 @@ import anyio
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.models import ModelRequest
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.usecases.ask_model import Asking, AskModel
 from chatbackend.usecases.ports import Call, Deployment, RelayLedger
 from chatbackend.usecases.prepare_request import PrepareRequest
@@ -22,17 +22,17 @@ class _Book:
         self._principal = principal
         self._last: Call | None = None
 
-    async def begin(self, call: Call, spent: Usage | None) -> None:
+    async def begin(self, call: Call, before: Settlement | None) -> None:
         """See `Book.begin`."""
-        if self._last is not None:
-            self._ledger.settled(self._last, spent or Usage(estimated=True))
-        self._last = call
+        if before is not None:
+            self.end(before)
         await self._ledger.started(self._principal, call)
+        self._last = call
 
-    def end(self, usage: Usage) -> None:
+    def end(self, settlement: Settlement) -> None:
         """Settle the row that is open."""
         if self._last is not None:
-            self._ledger.settled(self._last, usage)
+            self._ledger.settled(self._last, settlement)
             self._last = None
 
 
@@ -66,13 +66,13 @@ class Generation:
                     yield event
         finally:
             self.usage = self._asking.usage()
-            self._book.end(self._asking.call_usage())
+            self._book.end(self._asking.settlement())
 
     async def close(self) -> None:
         """Hang up on an answer of which nothing was taken."""
         with anyio.CancelScope(shield=True):
             await self._asking.close()
-            self._book.end(self._asking.call_usage())
+            self._book.end(self._asking.settlement())
 
 
 class Generate:
@@ -100,7 +100,7 @@ class Generate:
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await asking.close()
-                book.end(asking.call_usage())
+                book.end(asking.settlement())
             raise
         if asking.deployment is None:  # pragma: no cover - an open answer has one
             raise AssertionError

@@ -15,7 +15,7 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.routing import Route, Timeouts
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import Settlement
 
 
 class Clock(Protocol):
@@ -105,7 +105,7 @@ class RelayLedger(Protocol):
         """Begin to commit a row at once; await the result before the client gets its first byte."""
         ...
 
-    def settled(self, call: "Call", usage: Usage) -> None:
+    def settled(self, call: "Call", settlement: Settlement) -> None:
         """Settle a row, some time soon."""
         ...
 
@@ -143,6 +143,10 @@ class Models(Protocol):
 
     def all(self) -> Sequence[Deployment]:
         """Return every deployment once, under its full name."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """Return the names of configured routes and aliases."""
         ...
 
 
@@ -245,11 +249,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One upstream call in the ledger."""
+    """One upstream call in the ledger. `input_tokens`: about how many go in, for the bill of one that is lost."""
 
     id: str
     attempt: int
     model: str
+    input_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -272,10 +277,10 @@ class Truth(Protocol):
         """
         ...
 
-    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
+    async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         """Commit `in_progress` and the ledger row `started`, before dialling.
 
-        Calls of this response before it are settled as estimates: a dead owner's, or one that `spent` so much in vain.
+        A call of this response that is still open is settled: with `before`, or else as a dead owner's.
         """
         ...
 
@@ -283,9 +288,10 @@ class Truth(Protocol):
         """Raise the block of reserved event numbers."""
         ...
 
-    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+    async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         """Commit output items, status, usage and the ledger's settlement in one transaction.
 
+        Without `call` any that is still open is settled; without `settlement`, as a dead owner's.
         Returns False when the response was already terminal or is deleted: then nothing was changed but the ledger.
         """
         ...

@@ -19,7 +19,7 @@ import anyio
 from chatbackend.domain.context import characters
 from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.responses import end, interrupted
-from chatbackend.domain.usage import estimate
+from chatbackend.domain.usage import Settlement, estimate
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import Fenced, LogEvent, Orphan, ReadAsk, Spawn, UnendedLog
@@ -113,7 +113,8 @@ class RecoverResponses:
             response.usage = estimate(characters(inputs), characters([*response.output]))
         end(response, interrupted(), at=int(self._ports.clock.now()))
         journal = await self._journal(orphan)
-        await self._ports.truth.finish(response, None, response.usage)
+        settlement = None if response.usage is None else Settlement(response.usage, "interrupted")
+        await self._ports.truth.finish(response, None, settlement)
         await self._end(journal, orphan)
         return False
 

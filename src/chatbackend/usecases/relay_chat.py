@@ -8,10 +8,10 @@ from typing import Protocol
 
 import anyio
 
-from chatbackend.domain.errors import UpstreamCut, UpstreamError, UpstreamTimeout
+from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.routing import Journey, Pace, Route, Rules, Step
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.ports import Call, Drained, RelayedAnswer, RelayLedger, Take
 from chatbackend.usecases.travel import travel
@@ -30,6 +30,11 @@ class Account(Protocol):
         """Whether the answer is whole."""
         ...
 
+    @property
+    def outcome(self) -> CallOutcome | None:
+        """How the answer ended, None while it has not."""
+        ...
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
         ...
@@ -41,11 +46,15 @@ class Account(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A request to pass on: `body` makes its bytes for a provider's name of the model, `account` reads the answer."""
+    """A request to pass on: `body` makes its bytes for a provider's name of the model, `account` reads the answer.
+
+    `input_tokens`: about how many go in.
+    """
 
     body: Callable[[str], bytes]
     account: Callable[[], Account]
     stream: bool
+    input_tokens: int = 0
 
 
 class Relayed:
@@ -100,10 +109,12 @@ class Relayed:
             if not self._account.ended:
                 write(last)
             self._check()
-        except TimeoutError as error:
-            raise UpstreamTimeout("The provider's answer took too long.") from error
-        finally:
-            self.settle()
+        except BaseException as error:
+            self.settle(error)
+            if isinstance(error, TimeoutError):
+                raise UpstreamTimeout("The provider's answer took too long.") from error
+            raise
+        self.settle()
         return last
 
     def limit(self, rules: Rules, ends_at: float) -> None:
@@ -112,9 +123,10 @@ class Relayed:
         if rules.min_tokens_per_s:
             self._pace = Pace(rules, now=anyio.current_time())
 
-    def settle(self) -> None:
-        """Write down what the call has used."""
-        self._ledger.settled(self.call, self._account.usage())
+    def settle(self, error: BaseException | None = None) -> None:
+        """Write down what the call has used, and how it ended: with `error`, if it was not heard to the end."""
+        outcome = self._account.outcome or _outcome(error)
+        self._ledger.settled(self.call, Settlement(self._account.usage(), outcome))
 
     def close(self) -> None:
         """Hang up."""
@@ -201,7 +213,7 @@ class _Trip:
                 await self._begun(relayed)
         except BaseException as error:
             relayed.close()
-            relayed.settle()
+            relayed.settle(error)
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout("The provider did not answer in time.") from error
             raise
@@ -220,20 +232,31 @@ class _Trip:
         deployment = self._ask.models.find(step.deployment)
         if deployment.relay is None:
             raise UpstreamError("This provider does not speak Chat Completions.")
-        call = Call(self._ask.new_id("call"), self.journey.attempts, deployment.name)
+        call = Call(self._ask.new_id("call"), self.journey.attempts, deployment.name, self._request.input_tokens)
         committed = self._ledger.started(self._principal, call)
         try:
             body = self._request.body(deployment.upstream_name)
             answer = await deployment.relay(body, self._route.rules.timeouts, stream=self._request.stream)
-        except BaseException:
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await committed
-            self._ledger.settled(call, Usage(estimated=True))
+            self._ledger.settled(call, _unanswered(call, error))
             raise
         try:
             await committed
-        except BaseException:
+        except BaseException as error:
             answer.close()
-            self._ledger.settled(call, Usage(estimated=True))
+            self._ledger.settled(call, _unanswered(call, error))
             raise
         return Relayed(answer, call, self._request.account(), ledger=self._ledger)
+
+
+def _outcome(error: BaseException | None) -> CallOutcome:
+    """Return how a call ended that was not heard to the end."""
+    return "failed" if isinstance(error, ChatError | TimeoutError) else "cancelled"
+
+
+def _unanswered(call: Call, error: BaseException) -> Settlement:
+    """Return the bill of a call that got no answer: a refusal costs nothing, all else what went in."""
+    refused = isinstance(error, ChatError) and not isinstance(error, UpstreamTimeout | UpstreamCut)
+    return Settlement(Usage(0 if refused else call.input_tokens, estimated=True), _outcome(error))

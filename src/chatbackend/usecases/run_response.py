@@ -5,7 +5,7 @@ task belongs to the process; whoever watches is only a cursor on the log.
 """
 
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 
 import anyio
@@ -18,8 +18,8 @@ from chatbackend.domain.events import FinishReason, ModelEvent
 from chatbackend.domain.items import Item, SearchResult
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.responses import COMPLETED, DEADLINE, Outcome, Served, end, failed, interrupted
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.responses import COMPLETED, DEADLINE, INTERRUPTED, Outcome, Served, end, failed, interrupted
+from chatbackend.domain.usage import Settlement
 from chatbackend.usecases.ask_model import Asking, AskModel
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Entry, Live
@@ -201,9 +201,9 @@ class _Run:
         await self._take(scanner.end())
         return _OUTCOMES[self._answer.finish or "stop"]
 
-    async def begin(self, call: Call, spent: Usage | None) -> None:
+    async def begin(self, call: Call, before: Settlement | None) -> None:
         """Write down an upstream call before it is made; see `Book.begin`."""
-        await self._ports.truth.start(self._response, call, spent=spent)
+        await self._ports.truth.start(self._response, call, before=before)
         found, self._found = self._found, ("", [])
         self._show_search(*found)  # after `start`: output in the log means that a call was started
 
@@ -221,11 +221,19 @@ class _Run:
             await self._journal.flush()
         if not self.entry.saved:
             call = self._asking.call if self._asking else None
-            usage = self._asking.call_usage() if self._asking and call else None
-            self.entry.saved = await self._ports.truth.finish(self._response, call, usage)
+            self.entry.saved = await self._ports.truth.finish(self._response, call, self._settlement())
         if self.entry.saved:
             with suppress(Gone):  # deleted meanwhile
                 await self._journal.end(self._response.terminal_event)
+
+    def _settlement(self) -> Settlement | None:
+        """Return the bill of the last call, None when nobody was asked."""
+        if self._asking is None or self._asking.call is None:
+            return None
+        settlement = self._asking.settlement()
+        if settlement.outcome == "cancelled" and self._response.detail == INTERRUPTED:
+            return replace(settlement, outcome="interrupted")
+        return settlement
 
     async def _context(self) -> list[Item]:
         response = self._response

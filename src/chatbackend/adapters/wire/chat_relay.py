@@ -7,13 +7,17 @@ import re
 
 import msgspec
 
+from chatbackend.adapters.providers.chat.shapes import ChatUsage
 from chatbackend.domain.errors import InvalidRequest
-from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage
+from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
 TAIL_BYTES = 8_192  # the end of a stream, where usage and the end mark stand
 SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
 DONE = b"data: [DONE]"
 _USAGE = b'"usage":'
+_FINISH = b'"finish_reason"'
+_REASON = re.compile(rb'"finish_reason":\s*"(\w+)"')
+_CUT_SHORT = frozenset((b"length", b"content_filter"))
 _TOKEN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"[^"]|"error":')
 
 
@@ -24,23 +28,8 @@ class Asked(msgspec.Struct):
     stream: bool | None = None
 
 
-class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Reasoning(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: _Cached | None = None
-    completion_tokens_details: _Reasoning | None = None
-
-
 class _Carrier(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: ChatUsage | None = None
 
 
 _ASKED = msgspec.json.Decoder(Asked)
@@ -97,7 +86,17 @@ class Account:
         if not self._streamed:
             return True
         tail = self._tail
-        return DONE in tail or b'"finish_reason":"' in tail.replace(b": ", b":")
+        return DONE in tail or _reason(tail) is not None
+
+    @property
+    def outcome(self) -> CallOutcome | None:
+        """How the answer ended, None while it has not; an end without a reason for it is the provider's failure."""
+        if not (self.ended and self._bytes):
+            return None
+        reason = _reason(self._tail)
+        if reason is None:
+            return "failed"
+        return "incomplete" if reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
         """Return the provider's own count, else an estimate by events (a token each) and bytes."""
@@ -124,16 +123,22 @@ class Account:
         return line.rstrip(b"\r")
 
 
+def _reason(answer: bytes) -> bytes | None:
+    """Return the last finish reason. Within the text of an answer its quotes would be escaped."""
+    at = answer.rfind(_FINISH)
+    while at >= 0:
+        if found := _REASON.match(answer, at):
+            return found[1]
+        at = answer.rfind(_FINISH, 0, at)
+    return None
+
+
 def _read_usage(body: bytes) -> Usage | None:
     try:
         found = _CARRIER.decode(body).usage if body else None
     except (msgspec.MsgspecError, RecursionError):
         return None
-    if found is None:
-        return None
-    cached = found.prompt_tokens_details.cached_tokens if found.prompt_tokens_details else None
-    thought = found.completion_tokens_details.reasoning_tokens if found.completion_tokens_details else None
-    return Usage(found.prompt_tokens, found.completion_tokens, cached or 0, reasoning_tokens=thought or 0)
+    return found.to_domain() if found is not None and found.counts() else None
 
 
 def error_event(body: bytes) -> bytes:

@@ -14,14 +14,14 @@ from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.usage import Usage
+from chatbackend.domain.pricing import Prices
+from chatbackend.domain.usage import Settlement
+from chatbackend.infra.db.ledger_rows import BEGUN, SETTLED, Fields, Settling, begun
 from chatbackend.infra.db.tables.responses import LEDGER
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.usecases.ports import Call, Clock, Report, Spawn
 
-_BEGUN = ("id", "tenant", "owner", "key_id", "response_id", "attempt", "model", "status", "started_at")
-_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "estimated")
 _ROWS = func.json_each(bindparam("rows")).table_valued("value", name="given")
 
 
@@ -30,14 +30,13 @@ def _given(at: int) -> ColumnElement[object]:
     return func.json_extract(_ROWS.c.value, f"$[{at}]")
 
 
-_ADD = insert(LEDGER).from_select(_BEGUN, select(*(_given(at) for at in range(len(_BEGUN)))))
+_ADD = insert(LEDGER).from_select(BEGUN, select(*(_given(at) for at in range(len(BEGUN)))))
 _SETTLE = (
     update(LEDGER)
     .where(LEDGER.c.id == _given(0), LEDGER.c.status == "started")
-    .values(status="settled", **{name: _given(at) for at, name in enumerate(("settled_at", *_TOKENS), start=1)})
+    .values(status="settled", **{name: _given(at) for at, name in enumerate(SETTLED) if at})
 )
 _encode = msgspec.json.Encoder().encode
-_Fields = tuple[str | int, ...]
 TRIES = 20
 RETRY_S = 0.5
 
@@ -48,8 +47,8 @@ class _Batch:
     __slots__ = ("begun", "callers", "settled")
 
     def __init__(self) -> None:
-        self.begun: list[_Fields] = []
-        self.settled: list[_Fields] = []
+        self.begun: list[Fields] = []
+        self.settled: list[Fields] = []
         self.callers: list[asyncio.Future[None]] = []
 
     async def save(self, tx: Transaction) -> None:
@@ -77,8 +76,11 @@ class _Batch:
 class Ledger:
     """`RelayLedger` on a database. A settlement that a kill loses becomes an estimate at the next start."""
 
-    def __init__(self, database: Database, clock: Clock, *, report: Report, spawn: Spawn) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, prices: Prices | None = None, *, report: Report, spawn: Spawn
+    ) -> None:
         self._database = database
+        self._settling = Settling(prices or Prices())
         self._clock = clock
         self._report = report
         self._spawn = spawn
@@ -88,18 +90,19 @@ class Ledger:
     def started(self, principal: Principal, call: Call) -> Awaitable[None]:
         """See `RelayLedger.started`."""
         batch = self._batch()
-        now = int(self._clock.now() * MICROS)
-        who = (principal.tenant, principal.owner, principal.key_id)
         # A relayed call belongs to no response: its own id stands in.
-        batch.begun.append((call.id, *who, call.id, call.attempt, call.model, "started", now))
+        batch.begun.append(begun(principal, call, response_id=call.id, now=self._micros()))
         caller: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.callers.append(caller)
         return caller
 
-    def settled(self, call: Call, usage: Usage) -> None:
+    def settled(self, call: Call, settlement: Settlement) -> None:
         """See `RelayLedger.settled`."""
-        tokens = (int(getattr(usage, name)) for name in _TOKENS)
-        self._batch().settled.append((call.id, int(self._clock.now() * MICROS), *tokens))
+        row = self._settling.fields(call.id, call.model, settlement, now=self._micros())
+        self._batch().settled.append(row)
+
+    def _micros(self) -> int:
+        return int(self._clock.now() * MICROS)
 
     def _batch(self) -> _Batch:
         """Return the batch that waits, with a writer on its way to it."""

@@ -3,16 +3,17 @@
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Executable, bindparam, delete, insert, literal, select, update
+from sqlalchemy import Executable, bindparam, delete, literal, select, update
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import FunctionCallOutput, Item, OutputItem
+from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
-from chatbackend.domain.usage import Usage
-from chatbackend.infra.db import conversations, requests
+from chatbackend.domain.usage import Settlement, Usage
+from chatbackend.infra.db import conversations, ledger_rows, requests
 from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
@@ -37,34 +38,6 @@ _ADD_ITEM = adding(ITEMS)
 _STATUS = select(RESPONSES.c.status).where(*_OWN)
 _START = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(status="in_progress")
 _RESERVE = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(numbers_reserved=bindparam("numbers"))
-_ADD_CALL = insert(LEDGER).values(
-    {name: bindparam(name) for name in LEDGER.c.keys()[: LEDGER.c.keys().index("settled_at")]}
-)
-_SETTLE = (
-    update(LEDGER)
-    .where(LEDGER.c.id == bindparam("id_"), LEDGER.c.status == "started")
-    .values(
-        status="settled",
-        settled_at=bindparam("settled_at"),
-        input_tokens=bindparam("input_tokens"),
-        output_tokens=bindparam("output_tokens"),
-        cached_tokens=bindparam("cached_tokens"),
-        cache_write_tokens=bindparam("cache_write_tokens"),
-        reasoning_tokens=bindparam("reasoning_tokens"),
-        estimated=bindparam("estimated"),
-    )
-)
-_SETTLE_DEAD = (
-    update(LEDGER)
-    .where(LEDGER.c.response_id == bindparam("response_id_"), LEDGER.c.status == "started")
-    .values(
-        status="settled",
-        settled_at=bindparam("settled_at"),
-        input_tokens=bindparam("input_tokens"),
-        output_tokens=bindparam("output_tokens"),
-        estimated=1,
-    )
-)
 _END = (
     update(RESPONSES)
     .where(RESPONSES.c.id == bindparam("id_"), RESPONSES.c.status.in_(_ALIVE_SQL))
@@ -97,13 +70,9 @@ _ORPHANS = (
     select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE_SQL)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
 )
 _ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"))
-_ABANDONED = (
-    update(LEDGER)
-    .where(
-        LEDGER.c.status == "started",
-        LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE_SQL))),
-    )
-    .values(status="settled", settled_at=bindparam("settled_at"), estimated=1)
+_ABANDONED = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(
+    LEDGER.c.status == "started",
+    LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE_SQL))),
 )
 
 
@@ -131,9 +100,10 @@ _CHAIN, _CHAIN_ROOT = _chain()
 class Responses:
     """`Truth` over any `Database`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, prices: Prices | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._settling = ledger_rows.Settling(prices or Prices())
 
     async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
         """See `Truth.begin`."""
@@ -153,13 +123,15 @@ class Responses:
 
         return await self._database.write(work)
 
-    async def start(self, response: Response, call: Call, *, spent: Usage | None = None) -> None:
+    async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         """See `Truth.start`."""
 
         async def work(tx: Transaction) -> None:
-            if call.attempt > 1:  # the first call of a response has no dead one before it
-                await tx.execute(_SETTLE_DEAD, self._dead(response, spent))
-            await tx.execute(_ADD_CALL, self._call_row(response, call))
+            now = self._micros()
+            if call.attempt > 1:  # the first call of a response has no open one before it
+                await self._settling.settle_open(tx, response.id, before, now=now)
+            row = ledger_rows.begun(response.principal, call, response_id=response.id, now=now)
+            await ledger_rows.add(tx, row)
             if response.store:
                 await tx.execute(_START, {"id_": response.id})
 
@@ -173,14 +145,14 @@ class Responses:
 
         await self._database.write(work)
 
-    async def finish(self, response: Response, call: Call | None, usage: Usage | None) -> bool:
+    async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         """See `Truth.finish`."""
 
         async def work(tx: Transaction) -> bool:
-            if call is not None:
-                await tx.execute(_SETTLE, {"id_": call.id, **self._settlement(usage or Usage(estimated=True))})
+            if call is not None and settlement is not None:
+                await self._settling.settle(tx, call, settlement, now=self._micros())
             else:
-                await tx.execute(_SETTLE_DEAD, self._dead(response, usage))
+                await self._settling.settle_open(tx, response.id, settlement, now=self._micros())
             if not response.store:
                 return True
             if not await tx.execute(_END, _ending(response)):
@@ -261,7 +233,9 @@ class Responses:
         """See `Truth.settle_abandoned`."""
 
         async def work(tx: Transaction) -> int:
-            return await tx.execute(_ABANDONED, {"settled_at": self._micros()})
+            rows = await tx.rows(_ABANDONED)
+            await self._settling.settle_lost(tx, rows, now=self._micros())
+            return len(rows)
 
         return await self._database.write(work)
 
@@ -327,37 +301,6 @@ class Responses:
             }
             for position, item in enumerate(found)
         ]
-
-    def _call_row(self, response: Response, call: Call) -> dict[str, Any]:
-        principal = response.principal
-        return {
-            "id": call.id,
-            "tenant": principal.tenant,
-            "owner": principal.owner,
-            "key_id": principal.key_id,
-            "response_id": response.id,
-            "attempt": call.attempt,
-            "model": call.model,
-            "status": "started",
-            "started_at": self._micros(),
-        }
-
-    def _dead(self, response: Response, usage: Usage | None) -> dict[str, Any]:
-        """Settle, as an estimate, the call that a dead owner left open."""
-        known = usage or Usage()
-        tokens = {"input_tokens": known.input_tokens, "output_tokens": known.output_tokens}
-        return {"response_id_": response.id, "settled_at": self._micros(), **tokens}
-
-    def _settlement(self, usage: Usage) -> dict[str, int]:
-        return {
-            "settled_at": self._micros(),
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "estimated": int(usage.estimated),
-        }
 
 
 def _ending(response: Response) -> dict[str, Any]:

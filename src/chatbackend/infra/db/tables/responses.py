@@ -80,7 +80,7 @@ LEDGER = Table(
     text("key_id"),
     text("response_id"),
     integer("attempt"),
-    text("model"),
+    text("model"),  # the deployment, by its full name
     text("status"),  # started | settled
     integer("started_at"),
     integer("settled_at", null=True),
@@ -90,6 +90,8 @@ LEDGER = Table(
     integer("cache_write_tokens", default="0"),
     integer("reasoning_tokens", default="0"),
     integer("estimated", default="0"),
+    text("outcome", null=True),  # completed | incomplete | failed | cancelled | interrupted; null while started
+    integer("cost_nano_usd", null=True),  # null where no price is known
 )
 Index("ledger_by_response", LEDGER.c.response_id)
 Index("ledger_open", LEDGER.c.started_at, sqlite_where=sql("status = 'started'"))

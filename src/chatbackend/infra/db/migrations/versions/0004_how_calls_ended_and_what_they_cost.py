@@ -1,0 +1,21 @@
+"""How an upstream call ended, and what it cost."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.add_column("ledger", sa.Column("outcome", sa.Text(), nullable=True))
+    op.add_column("ledger", sa.Column("cost_nano_usd", sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    """Undo."""
+    op.drop_column("ledger", "cost_nano_usd")
+    op.drop_column("ledger", "outcome")
