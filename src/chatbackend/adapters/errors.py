@@ -65,6 +65,23 @@ def envelope(error: ChatError) -> dict[str, Any]:
     return {"error": body(error)}
 
 
+def anthropic(error: ChatError) -> tuple[int, str]:
+    """Return the status and type that Anthropic's API has for an error.
+
+    It tells what a caller used up (429) from what nobody gets at the moment (529); its SDKs try both again.
+    """
+    if isinstance(error, errors.UpstreamOverloaded):
+        return (529, "overloaded_error") if error.busy else (429, "rate_limit_error")
+    row = mapped(error)
+    return row.status, row.anthropic_type
+
+
+def anthropic_envelope(error: ChatError, request_id: str) -> dict[str, Any]:
+    """Return the Anthropic-shaped answer body, which is also the error event of its streams."""
+    shown = {"type": anthropic(error)[1], "message": error.message}
+    return {"type": "error", "error": shown, "request_id": request_id}
+
+
 def headers(error: ChatError) -> dict[str, str]:
     """Return the headers that go with an error: `retry-after` in whole seconds, at least 1, or `allow`."""
     if isinstance(error, errors.NotAllowed):

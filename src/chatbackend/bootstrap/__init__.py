@@ -66,6 +66,7 @@ from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.files import FileRoutes as FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
+from chatbackend.infra.web.messages import MessageRoutes
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.reference import ReferenceRoutes
 from chatbackend.infra.web.responses import ResponseRoutes
@@ -259,6 +260,7 @@ def _web(
             ChatFront(generate, base.clock, base.ids),
             max_body_bytes=limit,
         ),
+        MessageRoutes(generate, new_id=base.ids, max_body_bytes=limit),
         _sockets(base, engine, resolver),
         ConversationRoutes(
             conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit

@@ -91,11 +91,14 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The provider asks for patience (429, 529, 503)."""
+    """The provider asks for patience: of us (429), or, `busy`, of everyone (529, 503)."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, code: str | None = None, busy: bool = False
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
+        self.busy = busy
 
 
 class UpstreamRefused(UpstreamError):

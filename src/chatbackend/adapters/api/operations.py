@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from chatbackend.adapters.api import conversations, responses, vector_stores
+from chatbackend.adapters.api.messages import shapes as messages
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -50,6 +51,10 @@ _CREATE = (
     "Unknown fields are passed on to providers that speak Chat Completions. A generation that fails answers with its "
     "error, `x-should-retry: false` and `error.response_id`; with `stream` or `background` it is a failed response."
 )
+_MESSAGES = (
+    "Anthropic's Messages API over any provider. Errors have Anthropic's envelope. What only Claude understands (its "
+    "own tools, `top_k`, fields that are not listed) is refused where the model is another."
+)
 _RESPONSE, _CONVERSATION, _FILE, _STORE = (
     "/v1/responses/{response_id}",
     "/v1/conversations/{conversation_id}",
@@ -61,7 +66,15 @@ _STORE_FILE, _BATCH = f"{_STORE}/files/{{file_id}}", f"{_STORE}/file_batches/{{b
 
 def operations() -> dict[tuple[str, str], Operation]:
     """Return what is known of each route, by method and path."""
-    return {**_of_responses(), **_of_conversations(), **_of_files(), **_of_stores(), **_of_store_files(), **_others()}
+    return {
+        **_of_responses(),
+        **_of_messages(),
+        **_of_conversations(),
+        **_of_files(),
+        **_of_stores(),
+        **_of_store_files(),
+        **_others(),
+    }
 
 
 def _of_responses() -> dict[tuple[str, str], Operation]:
@@ -87,6 +100,21 @@ def _of_responses() -> dict[tuple[str, str], Operation]:
         ("DELETE", _RESPONSE): Operation("deleteResponse", _RESPONSES, "ResponseDeleted"),
         ("POST", f"{_RESPONSE}/cancel"): Operation("cancelResponse", _RESPONSES, "Response"),
         ("GET", f"{_RESPONSE}/input_items"): Operation("listInputItems", _RESPONSES, "ItemPage", query=_PAGE),
+    }
+
+
+def _of_messages() -> dict[tuple[str, str], Operation]:
+    events = {EVENTS: "The message's events, from `message_start` to `message_stop`; a `ping` every 10 s of silence."}
+    return {
+        ("POST", "/v1/messages"): Operation(
+            "createMessage",
+            "Messages",
+            "AnthropicMessage",
+            messages.MessagesRequest,
+            media=events,
+            errors={429: "The provider limits us.", 502: _FAILED, 529: "The provider is overloaded."},
+            more=_MESSAGES,
+        ),
     }
 
 

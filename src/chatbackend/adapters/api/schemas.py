@@ -71,7 +71,7 @@ def deleted(object_: str) -> Schema:
 
 def answers() -> dict[str, Schema]:
     """Return the schema of every object that a route answers with, by name."""
-    return {**_responses(), **_lists(), **_files(), **_stores(), **_search(), **_others()}
+    return {**_responses(), **_messages(), **_lists(), **_files(), **_stores(), **_search(), **_others()}
 
 
 def _responses() -> dict[str, Schema]:
@@ -136,6 +136,35 @@ def _settings() -> dict[str, Schema]:
         "safety_identifier": TEXT_OR_NULL,
         "prompt_cache_key": TEXT_OR_NULL,
         "service_tier": TEXT,
+    }
+
+
+def _messages() -> dict[str, Schema]:
+    usage = whole(
+        "",
+        ("output_tokens_details", "chatbackend_estimated"),
+        input_tokens=said(WHOLE, "Without what a cache held or took."),
+        cache_creation_input_tokens=WHOLE,
+        cache_read_input_tokens=WHOLE,
+        output_tokens=WHOLE,
+        output_tokens_details=whole(thinking_tokens=WHOLE),
+        chatbackend_estimated=said(FLAG, "The provider did not tell."),
+    )
+    return {
+        "AnthropicMessage": whole(
+            "Anthropic's message. Its `model` is the deployment that answered.",
+            id=TEXT,
+            type=kind("message"),
+            role=kind("assistant"),
+            model=TEXT,
+            content=list_of(whole(type=one_of("text", "thinking", "redacted_thinking", "tool_use"))),
+            stop_reason=one_of("end_turn", "max_tokens", "tool_use", "refusal"),
+            stop_sequence=TEXT_OR_NULL,
+            stop_details=or_null(
+                whole(type=kind("refusal"), category=TEXT_OR_NULL, explanation=TEXT_OR_NULL),
+            ),
+            usage=usage,
+        ),
     }
 
 

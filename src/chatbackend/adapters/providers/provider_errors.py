@@ -17,7 +17,8 @@ from chatbackend.domain.errors import ChatError, UpstreamDenied, UpstreamError, 
 MAX_MESSAGE = 500  # characters of a provider's message that a caller may see
 
 _DENIED = frozenset((401, 402, 403))  # 402: our account has no credit, which the operator must mend too
-_OVERLOADED = frozenset((429, 503, 529))
+_LIMITED = 429
+_OVERLOADED = frozenset((_LIMITED, 503, 529))
 _REFUSED = frozenset((400, 404, 413, 422))
 # An error inside a stream has no status line: its type, or its code, stands for one.
 _STATUS_OF_TYPE = {
@@ -87,7 +88,9 @@ def http_error(status: int, headers: Mapping[str, str], fault: Fault) -> ChatErr
     if status in _DENIED:
         return UpstreamDenied("The provider refused this server's credential.")
     if status in _OVERLOADED:
-        return UpstreamOverloaded("The provider asks to wait.", retry_after_s=retry_after_s(headers))
+        return UpstreamOverloaded(
+            "The provider asks to wait.", retry_after_s=retry_after_s(headers), busy=status != _LIMITED
+        )
     if status in _REFUSED:
         message = " ".join(fault.message.split())[:MAX_MESSAGE]
         return UpstreamRefused(message or "The provider refused this request.", code=_code(status, fault))

@@ -23,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DEPLOYMENT, ATTEMPTS = "x-chatbackend-deployment", "x-chatbackend-attempts"  # who answered, after how many calls
+_MESSAGES = "/v1/messages"
 JSON_TYPE = (b"content-type", b"application/json")
 encode = msgspec.json.Encoder().encode
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -55,6 +56,14 @@ class Request:
         """Query parameters, each with all its values."""
         return parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
+    @property
+    def anthropic(self) -> bool:
+        """Whether the caller speaks Anthropic's dialect: by the path, or by its header on paths that APIs share."""
+        path: str = self.scope["path"]
+        if path == _MESSAGES or path.startswith(_MESSAGES + "/"):
+            return True
+        return any(name == b"anthropic-version" for name, _ in self.scope["headers"])
+
     def one(self, name: str) -> str | None:
         """Return the last value of a query parameter."""
         values = self.query.get(name)
@@ -82,6 +91,8 @@ class Request:
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and headers; the body follows by `send`."""
         headers = [*headers, (b"x-request-id", self.request_id.encode())]
+        if self.anthropic:
+            headers.append((b"request-id", self.request_id.encode()))
         if self.answered:
             headers += [(name.encode(), value.encode("latin-1")) for name, value in self.answered.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -98,9 +109,12 @@ class Request:
         await self.answer(status, encode(value))
 
     async def answer_error(self, error: ChatError) -> None:
-        """Send an error in the OpenAI envelope."""
-        status = wire_errors.mapped(error).status
-        await self.answer(status, encode(wire_errors.envelope(error)), headers=wire_errors.headers(error))
+        """Send an error in the caller's envelope: OpenAI's or Anthropic's."""
+        if self.anthropic:
+            status, body = wire_errors.anthropic(error)[0], wire_errors.anthropic_envelope(error, self.request_id)
+        else:
+            status, body = wire_errors.mapped(error).status, wire_errors.envelope(error)
+        await self.answer(status, encode(body), headers=wire_errors.headers(error))
 
 
 def decode_object(body: bytes) -> dict[str, Any]:

@@ -44,13 +44,14 @@ class Watch:
 
 
 class EventStream:
-    """Events to one client, sent by one task or by several; a comment whenever nothing was sent for a while.
+    """Events to one client, sent by one task or by several; `ping` whenever nothing was sent for a while.
 
     `async with` closes it without an end of the answer's own: the client sees that it was cut off.
     """
 
-    def __init__(self, request: Request, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, request: Request, *, ping: bytes = sse.COMMENT, silence_s: float = SILENCE_S) -> None:
         self._request = request
+        self._ping = ping
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
         self._spoke_at = self._loop.time()
@@ -86,7 +87,7 @@ class EventStream:
         if left_s <= 0:
             left_s = self._silence_s
             if self._pinging is None or self._pinging.done():  # else the client does not read
-                self._pinging = self._loop.create_task(self.send(sse.COMMENT))
+                self._pinging = self._loop.create_task(self.send(self._ping))
         self._wait(left_s)
 
     def _stop(self) -> None:

@@ -1,0 +1,124 @@
+"""A Messages request read into a `ModelRequest`, for any provider."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from chatbackend.adapters.api.checking import converted, refuse_deep
+from chatbackend.adapters.api.messages import shapes
+from chatbackend.adapters.api.messages.turns import items_of, joined
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.models import FunctionTool, ModelRequest, TextFormat, ToolChoice
+
+S = TypeVar("S", bound=shapes.CountTokensRequest)
+# Of no consequence for what is answered: other providers are not told.
+_HINTS = ("cache_control", "service_tier", "diagnostics")
+# Means of beta versions that save tokens or time. Without the client's beta header, which only a relayed request
+# keeps, Claude would refuse them; the answer is the same without.
+_DROPPED = frozenset(("context_management", "speed", "betas"))
+# How much thinking each effort stands for: the smallest that a budget of tokens fits in.
+_EFFORTS = ((1_024, "minimal"), (4_096, "low"), (12_288, "medium"), (24_576, "high"), (32_768, "xhigh"))
+
+
+def read(body: dict[str, Any]) -> ModelRequest:
+    """Return the request in a decoded body of `POST /v1/messages`. Raises: InvalidRequest naming the field."""
+    request = _checked(body, shapes.MessagesRequest)
+    found = _asked(request, body)
+    found.max_output_tokens = request.max_tokens
+    found.stop = request.stop_sequences or []
+    found.temperature, found.top_p = request.temperature, request.top_p
+    found.user = request.metadata.user_id if request.metadata else None
+    found.stream = request.stream is True
+    thinking = request.thinking
+    if isinstance(thinking, shapes.ThinkingEnabled) and thinking.budget_tokens >= request.max_tokens:
+        raise _wrong("thinking.budget_tokens", "it must be less than max_tokens", "thinking")
+    return found
+
+
+def read_count(body: dict[str, Any]) -> ModelRequest:
+    """Return the request in a decoded body of `POST /v1/messages/count_tokens`. Raises: InvalidRequest."""
+    return _asked(_checked(body, shapes.CountTokensRequest), body)
+
+
+def _checked(body: dict[str, Any], shape: type[S]) -> S:
+    refuse_deep(body)
+    return converted(body, shape)
+
+
+def _asked(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> ModelRequest:
+    found = ModelRequest(
+        request.model,
+        items_of(request.messages),
+        instructions=joined(request.system) if request.system else None,
+        tool_choice=_tool_choice(request),
+        text_format=_text_format(request.output_config),
+        reasoning_effort=_effort(request),
+        extra=_extra(body),
+        hints={name: body[name] for name in (*_HINTS, "thinking") if body.get(name) is not None},
+        extra_dialect="messages",
+    )
+    if isinstance(request.tool_choice, shapes.AutoChoice | shapes.AnyChoice | shapes.NamedChoice):
+        found.parallel_tool_calls = False if request.tool_choice.disable_parallel_tool_use else None
+    _tools(found, request, body)
+    return found
+
+
+def _extra(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that change the answer and that only a provider of this dialect understands."""
+    known = {field.encode_name for field in msgspec.structs.fields(shapes.MessagesRequest)}
+    rest = body.keys() - known - _DROPPED - set(_HINTS)
+    return {name: body[name] for name in body if name in rest and body[name] is not None}
+
+
+def _effort(request: shapes.CountTokensRequest) -> str | None:
+    """Return how much to think. What is off, or the model's own matter, is left to the provider."""
+    if request.output_config and request.output_config.effort:
+        return request.output_config.effort
+    if not isinstance(request.thinking, shapes.ThinkingEnabled):
+        return None
+    budget = request.thinking.budget_tokens
+    return next((effort for most, effort in _EFFORTS if budget <= most), "max")
+
+
+def _text_format(config: shapes.OutputConfig | None) -> TextFormat:
+    if config is None or config.format is None:
+        return TextFormat()
+    return TextFormat("json_schema", "answer", config.format.schema)
+
+
+def _tool_choice(request: shapes.CountTokensRequest) -> ToolChoice:
+    match request.tool_choice:
+        case shapes.AnyChoice():
+            return ToolChoice("required")
+        case shapes.NamedChoice(name=name):
+            return ToolChoice("function", name)
+        case shapes.NoChoice():
+            return ToolChoice("none")
+        case _:
+            return ToolChoice()
+
+
+def _tools(found: ModelRequest, request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> None:
+    """Take over the tools; with one that only the API itself defines, all of them are for Claude alone."""
+    tools = request.tools or []
+    if any(tool.type not in (None, "custom") for tool in tools):
+        found.extra |= {name: body[name] for name in ("tools", "tool_choice") if body.get(name) is not None}
+        found.tool_choice = ToolChoice()
+        return
+    found.tools = [_function(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
+    named = found.tool_choice.name
+    if named is not None and named not in {tool.name for tool in found.tools}:
+        raise _wrong("tool_choice.name", f"no tool is named {named!r}", "tool_choice")
+
+
+def _function(tool: shapes.ClientTool, place: str) -> FunctionTool:
+    if not tool.name:
+        raise _wrong(f"{place}.name", "a tool needs a name", "tools")
+    if tool.input_schema is None:
+        raise _wrong(f"{place}.input_schema", "a tool needs the schema of its input", "tools")
+    return FunctionTool(tool.name, tool.description, tool.input_schema, tool.strict)
+
+
+def _wrong(place: str, why: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid '{place}': {why}.", param=param)
