@@ -9,13 +9,12 @@ Route = tuple[str, str, Handler]  # method, or WEBSOCKET
 
 
 class _Node:
-    __slots__ = ("children", "handlers", "name", "wild")
+    __slots__ = ("children", "handlers", "wild")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.wild: _Node | None = None
-        self.name = ""
-        self.handlers: dict[str, tuple[str, Handler]] = {}
+        self.handlers: dict[str, tuple[str, Handler, tuple[str, ...]]] = {}
 
 
 class Router:
@@ -28,7 +27,7 @@ class Router:
 
     def match(self, method: str, path: str) -> tuple[str, Handler, dict[str, str]] | frozenset[str]:
         """Return (pattern, handler, path parameters), or the methods that this path allows (none: no such path)."""
-        params: dict[str, str] = {}
+        values: list[str] = []
         node = self._root
         for segment in path.strip("/").split("/"):
             child = node.children.get(segment)
@@ -36,18 +35,21 @@ class Router:
                 child = node.wild
                 if child is None or not segment:
                     return frozenset()
-                params[child.name] = segment
+                values.append(segment)
             node = child
         found = node.handlers.get(method)
-        return frozenset(node.handlers) if found is None else (*found, params)
+        if found is None:
+            return frozenset(node.handlers)
+        path, handler, names = found
+        return path, handler, dict(zip(names, values, strict=True))
 
     def _add(self, method: str, path: str, handler: Handler) -> None:
-        node = self._root
+        node, names = self._root, list[str]()
         for segment in path.strip("/").split("/"):
             if segment.startswith("{"):
                 node.wild = node.wild or _Node()
                 node = node.wild
-                node.name = segment[1:-1]
+                names.append(segment[1:-1])
             else:
                 node = node.children.setdefault(segment, _Node())
-        node.handlers[method] = (path, handler)
+        node.handlers[method] = (path, handler, tuple(names))
