@@ -5,6 +5,7 @@ import asyncio
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.wire import chat_relay
 from chatbackend.domain.errors import UpstreamError
+from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
 from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, encode
 from chatbackend.infra.web.routes import Route
@@ -39,6 +40,7 @@ class ChatRoutes:
             lambda name: body if name == asked.model else chat_relay.renamed(body, name),
             lambda: chat_relay.Account(len(body), streamed=streamed),
             stream=streamed,
+            input_tokens=len(body) // CHARACTERS_PER_TOKEN,
         )
         wire = wire_of(request.scope)
         watch = Watch(request)
