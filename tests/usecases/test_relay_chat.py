@@ -171,7 +171,7 @@ class Models:
 
     def __init__(self, **relays: Upstream | None) -> None:
         self._all = {
-            f"p/{name}": Deployment(f"p/{name}", "p", name, Silent(), relay)  # pyright: ignore[reportArgumentType]  # never asked
+            f"p/{name}": Deployment(f"p/{name}", "p", name, Silent(), {"chat": relay} if relay else {})  # pyright: ignore[reportArgumentType]  # never asked
             for name, relay in relays.items()
         }
 
@@ -180,6 +180,9 @@ class Models:
 
     def route(self, name: str) -> Route:
         return Route(name, ((Target(name),),))
+
+    def names(self) -> list[str]:
+        return []
 
     def all(self) -> list[Deployment]:
         return list(self._all.values())

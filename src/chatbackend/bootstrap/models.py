@@ -15,7 +15,7 @@ from chatbackend.infra.models.http_model import HttpModel
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_model import LocalModel
 from chatbackend.infra.registry import FAMILIES
-from chatbackend.usecases.ports import Deployment
+from chatbackend.usecases.ports import Api, Deployment, Relay
 
 NAMES_KEPT = 1024  # of a provider that takes any name
 
@@ -68,7 +68,8 @@ class _Provider:
         codec = family.codec_for(self._api, profile_of(family, model or name))
         url = partial(family.url, Address(self._endpoint, name, self._version))
         http = HttpModel(self._session, url=url, codec=codec, credential=self._credential)
-        relay = None
-        if family.relays:
-            relay = ChatRelay(self._lean, codec, url=url("/chat/completions"), credential=self._credential)
-        return Deployment(f"{family.name}/{name}", family.name, name, http, relay)
+        relays: dict[Api, Relay] = {
+            api: ChatRelay(self._lean, codec, url=url(path), credential=self._credential)
+            for api, path in family.relays.items()
+        }
+        return Deployment(f"{family.name}/{name}", family.name, name, http, relays)

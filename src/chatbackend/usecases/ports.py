@@ -3,9 +3,9 @@
 Each says what it does not guarantee. Implementations live in `infra`; rendering ones in `adapters`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from chatbackend.domain.answer import AnswerEvent
 from chatbackend.domain.events import ModelEvent
@@ -91,7 +91,7 @@ class RelayedAnswer(Protocol):
 
 
 class Relay(Protocol):
-    """Passes Chat Completions requests to a provider that speaks them."""
+    """Passes requests of one API to a provider that speaks it."""
 
     async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> RelayedAnswer:
         """Dial once. Raises: UpstreamError (and below), also for an answer that is no success."""
@@ -110,18 +110,21 @@ class RelayLedger(Protocol):
         ...
 
 
+Api = Literal["chat", "messages", "embeddings"]
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """A model that can be asked for: its public name, who owns it, and how to reach it.
 
-    `relay` passes Chat Completions through as they are, where its provider speaks them.
+    `relays` pass requests through as they are, by the API that the provider speaks.
     """
 
     name: str
     provider: str
     upstream_name: str
     model: Model
-    relay: Relay | None = None
+    relays: Mapping[Api, Relay] = field(default_factory=dict[Api, Relay])
 
 
 class Models(Protocol):

@@ -13,7 +13,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.routing import Journey, Pace, Route, Rules, Step
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 from chatbackend.usecases.ask_model import AskModel
-from chatbackend.usecases.ports import Call, Drained, RelayedAnswer, RelayLedger, Take
+from chatbackend.usecases.ports import Api, Call, Drained, RelayedAnswer, RelayLedger, Take
 from chatbackend.usecases.travel import travel
 
 
@@ -169,22 +169,23 @@ class Relayed:
 
 
 class RelayChat:
-    """Relays along routes whose every deployment speaks Chat Completions."""
+    """Relays along routes whose every deployment speaks one API."""
 
-    def __init__(self, ask: AskModel, ledger: RelayLedger) -> None:
+    def __init__(self, ask: AskModel, ledger: RelayLedger, api: Api = "chat") -> None:
         self._ask = ask
         self._ledger = ledger
+        self._api: Api = api
 
     def takes(self, route: Route) -> bool:
         """Whether every deployment of a route takes requests as they are."""
-        return all(self._ask.models.find(target.deployment).relay is not None for target in route.targets)
+        return all(self._api in self._ask.models.find(target.deployment).relays for target in route.targets)
 
     async def __call__(self, principal: Principal, route: Route, request: ChatRequest) -> tuple[Relayed, int]:
         """Dial along the route; return an answer that has begun (whole, if no stream is asked for) and the attempts.
 
         Raises: UpstreamError (and below).
         """
-        trip = _Trip(self._ask, self._ledger, principal, route=route, request=request)
+        trip = _Trip(self._ask, self._ledger, principal, route=route, request=request, api=self._api)
         return await travel(trip.journey, trip.dial), trip.journey.attempts
 
 
@@ -192,12 +193,20 @@ class _Trip:
     """One request on its way along a route."""
 
     def __init__(
-        self, ask: AskModel, ledger: RelayLedger, principal: Principal, *, route: Route, request: ChatRequest
+        self,
+        ask: AskModel,
+        ledger: RelayLedger,
+        principal: Principal,
+        *,
+        route: Route,
+        request: ChatRequest,
+        api: Api,
     ) -> None:
         self.journey = Journey(route, ask.health, ask.chance)
         self._ask = ask
         self._ledger = ledger
         self._principal = principal
+        self._api: Api = api
         self._route = route
         self._request = request
 
@@ -205,7 +214,7 @@ class _Trip:
         """Return the answer of one deployment, once nobody else is to be asked. Raises: UpstreamError (and below)."""
         limits = self._route.rules.timeouts
         total_s = limits.total_s or inf
-        ends_at = anyio.current_time() + total_s
+        ends_at = inf if limits.total_s is None else anyio.current_time() + total_s
         patience_s = min(total_s, limits.first_token_s or inf) if self._request.stream else total_s
         relayed = await self._accepted(step)
         try:
@@ -230,13 +239,14 @@ class _Trip:
     async def _accepted(self, step: Step) -> Relayed:
         """Dial while the call's row is written; the answer is there once both are done."""
         deployment = self._ask.models.find(step.deployment)
-        if deployment.relay is None:
-            raise UpstreamError("This provider does not speak Chat Completions.")
+        relay = deployment.relays.get(self._api)
+        if relay is None:
+            raise UpstreamError("This provider does not take such requests as they are.")
         call = Call(self._ask.new_id("call"), self.journey.attempts, deployment.name, self._request.input_tokens)
         committed = self._ledger.started(self._principal, call)
         try:
             body = self._request.body(deployment.upstream_name)
-            answer = await deployment.relay(body, self._route.rules.timeouts, stream=self._request.stream)
+            answer = await relay(body, self._route.rules.timeouts, stream=self._request.stream)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await committed

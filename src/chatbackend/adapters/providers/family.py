@@ -9,6 +9,7 @@ import msgspec
 
 from chatbackend.adapters.providers.codec import Codec, endpoint_url
 from chatbackend.domain.models import ModelProfile
+from chatbackend.usecases.ports import Api
 
 ENTRY_POINTS = "chatbackend.providers"  # the group in which an installed package names its families
 MakeCodec = Callable[[ModelProfile], Codec]
@@ -42,7 +43,8 @@ class Family:
     these fields of `profile`, in order. `apis` are further dialects, for `<variable>_API` to choose.
     `keys` are the variables that may hold its key, the first that is set wins; none: `<variable>_API_KEY`.
     `authorise` makes the headers that carry it, `token_scope` says what a token of Entra ID is for where no key is set.
-    `url` makes the address of a codec's path. `relays`: it speaks Chat Completions, so such requests pass as they are.
+    `url` makes the address of a codec's path. `relays` are the paths of the APIs that it speaks: their requests pass
+    as they are.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Family:
     authorise: Callable[[str], dict[str, str]] = bearer
     token_scope: str | None = None
     url: Callable[[Address, str], str] = written_url
-    relays: bool = False
+    relays: Mapping[Api, str] = field(default_factory=dict[Api, str])
 
     @property
     def key_variables(self) -> tuple[str, ...]:

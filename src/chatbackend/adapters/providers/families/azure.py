@@ -38,5 +38,5 @@ AZURE = Family(
     authorise=api_key,
     token_scope="https://cognitiveservices.azure.com/.default",  # noqa: S106 - a scope, no secret
     url=url,
-    relays=True,
+    relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
 )

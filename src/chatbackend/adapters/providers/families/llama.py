@@ -7,4 +7,10 @@ from chatbackend.adapters.providers.family import Family
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.models import ModelProfile
 
-LLAMA31 = Family("llama31", "LLAMA31", ChatCodec, ModelProfile(accepts_images=False), relays=True)
+LLAMA31 = Family(
+    "llama31",
+    "LLAMA31",
+    ChatCodec,
+    ModelProfile(accepts_images=False),
+    relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
+)

@@ -32,5 +32,5 @@ OPENAI = Family(
     ModelProfile(max_tokens_field="max_completion_tokens", accepts_files=True),
     FACTS,
     apis={"responses": ResponsesCodec},
-    relays=True,
+    relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
 )

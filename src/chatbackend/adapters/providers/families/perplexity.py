@@ -25,5 +25,5 @@ PERPLEXITY = Family(
         refuses=frozenset(("seed", "top_logprobs", "parallel_tool_calls", "verbosity", "user")),
     ),
     url=url,
-    relays=True,
+    relays={"chat": "/chat/completions"},
 )
