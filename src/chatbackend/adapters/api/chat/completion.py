@@ -68,8 +68,7 @@ class _Call:
 
     def add(self, piece: FunctionPiece) -> None:
         self.name = self.name if piece.name is UNSET else piece.name
-        if piece.arguments is not UNSET:
-            self.arguments.append(piece.arguments)
+        self.arguments.append(piece.arguments)
 
     def function(self) -> Json:
         return {"name": self.name, "arguments": "".join(self.arguments)}

@@ -41,8 +41,8 @@ _FORMAT = "unknown"  # of sealed reasoning: ours, and opaque to the client
 class FunctionPiece(Struct):
     """A piece of a call: its name once, then its arguments."""
 
+    arguments: str
     name: str | UnsetType = UNSET
-    arguments: str | UnsetType = UNSET
 
 
 class CallPiece(Struct):
@@ -216,7 +216,7 @@ class Choice:
         position = self._calls[event.index] = self._called
         self._called += 1
         self._said = True
-        named = FunctionPiece(event.name, "")
+        named = FunctionPiece("", event.name)
         if self._legacy:
             return None if position else Delta(function_call=named)
         return Delta(tool_calls=[CallPiece(position, named, event.call_id, "function")])
@@ -225,7 +225,7 @@ class Choice:
         position = self._calls.get(event.index)
         if position is None:
             raise UpstreamError("The provider sent arguments of a tool call that it had not started.")
-        piece = FunctionPiece(arguments=event.arguments)
+        piece = FunctionPiece(event.arguments)
         if self._legacy:
             return None if position else Delta(function_call=piece)
         return Delta(tool_calls=[CallPiece(position, piece)])

@@ -6,7 +6,7 @@ Source: `ChatCompletionMessageParam` in the `openai` package; `reasoning_details
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 from msgspec import Meta, Struct
 
@@ -180,6 +180,8 @@ class _Thread:
                 if name not in self._named:
                     raise _wrong(f"{place}.name", f"no message before it calls '{name}'")
                 self.items.append(FunctionCallOutput(self._id("fco"), self._named[name], content or ""))
+            case _:  # pragma: no cover
+                assert_never(message)
 
     def _add_answer(self, message: ChatAssistantMessage, place: str) -> None:
         if message.audio is not None:
