@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a shorter way out, for answers that are relayed as they come.
+"""uvicorn's HTTP protocol with a shorter way out: one write an answer, and one a chunk of what is relayed.
 
 What ASGI offers for a chunk is a coroutine that takes a dictionary, run by a task that must be woken first: that costs
 several times what the write itself does. A relay writes from the callback in which the upstream's bytes arrive. So each
@@ -6,6 +6,7 @@ request of this protocol carries a `Wire` as an ASGI extension; its head and its
 Source: https://asgi.readthedocs.io/en/latest/extensions.html, RFC 9112 section 7.1.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import cast
 
@@ -23,10 +24,11 @@ class Wire:
     `on_gone` is called once, if the client goes away before the answer has ended.
     """
 
-    __slots__ = ("_cycle", "on_gone")
+    __slots__ = ("_cycle", "_transport", "on_gone")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self._transport = cycle.transport
         self.on_gone: Callable[[], object] | None = None
 
     def write(self, chunk: bytes) -> bool:
@@ -34,7 +36,7 @@ class Wire:
         cycle = self._cycle
         if cycle.disconnected or not chunk:
             return True
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if cycle.chunked_encoding else chunk)
+        self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if cycle.chunked_encoding else chunk)
         return not cycle.flow.write_paused
 
     async def drained(self) -> None:
@@ -47,6 +49,38 @@ class Wire:
             self.on_gone()
 
 
+class _OneWrite:
+    """A client's transport as one answer sees it: a head that says its body's length leaves together with the body."""
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send, but hold the head of an answer that is about to go on."""
+        if self._head:
+            self._transport.write(self._head + data)
+            self._head = b""
+        elif self._head is None and self._cycle.expected_content_length and self._cycle.scope["method"] != "HEAD":
+            self._head = data
+        else:
+            self._head = b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self._transport.is_closing()
+
+
 class WireProtocol(HttpToolsProtocol):
     """HTTP/1.1 for a client; every request has its `Wire`."""
 
@@ -54,6 +88,7 @@ class WireProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._wire = Wire(cycle)
+        cycle.transport = cast("asyncio.Transport", _OneWrite(cycle))  # all that a cycle asks of it
         cycle.scope["extensions"] = {EXTENSION: cast("dict[object, object]", self._wire)}
         super()._start_asgi_task(cycle, app)
 

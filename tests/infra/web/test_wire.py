@@ -1,0 +1,142 @@
+"""The way out to a client: one write an answer, framed chunks, and word of a client that left or is full."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+
+from chatbackend.infra.web.http import ASGIApp, Receive, Scope, Send
+from chatbackend.infra.web.server import bind
+from chatbackend.infra.web.wire import Wire, WireProtocol, wire_of
+
+pytestmark = pytest.mark.anyio
+
+LENGTH = [(b"content-length", b"5")]
+Handler = Callable[[Wire, Send], Awaitable[None]]
+
+
+def app(handler: Handler) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler(wire_of(scope), send)
+
+    return answer
+
+
+@asynccontextmanager
+async def client(handler: Handler) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(
+        app(handler), http=WireProtocol, lifespan="off", log_config=None, date_header=False, server_header=False
+    )
+    server = uvicorn.Server(config)
+    listener = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(server._serve([listener]))  # pyright: ignore[reportPrivateUsage]  # `serve` takes the test's signals
+    reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1 << 26)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
+
+
+async def start(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def test_an_answer_of_known_length_leaves_in_one_write_after_another() -> None:
+    async def whole(_: Wire, send: Send) -> None:
+        await start(send, LENGTH)
+        await asyncio.sleep(0.01)  # a head that had left by itself would be read by itself
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with client(whole) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\n\r\n")
+            got = await reader.read(1 << 16)
+            assert got == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def test_an_answer_to_head_has_its_head() -> None:
+    async def whole(_: Wire, send: Send) -> None:
+        await start(send, LENGTH)
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with client(whole) as (reader, writer):
+        writer.write(b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+
+
+async def test_an_answer_that_breaks_off_shows_its_head_and_hangs_up() -> None:
+    async def broken(_: Wire, send: Send) -> None:
+        await start(send, LENGTH)
+
+    async with client(broken) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+
+
+async def test_chunks_are_framed_and_end_with_the_answer() -> None:
+    async def streamed(wire: Wire, send: Send) -> None:
+        await start(send, [])
+        assert wire.write(b"one")
+        assert wire.write(b"")
+        assert wire.write(b"sixteen letters!")
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with client(streamed) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        got = await reader.readuntil(b"0\r\n\r\n")
+        assert got == b"3\r\none\r\n10\r\nsixteen letters!\r\n3\r\nend\r\n0\r\n\r\n"
+
+
+async def test_a_client_that_does_not_read_is_full_until_it_does() -> None:
+    sent = asyncio.get_running_loop().create_future()
+
+    async def flooded(wire: Wire, send: Send) -> None:
+        await start(send, [])
+        count = 1
+        while wire.write(b"x" * 65_536):
+            count += 1
+        sent.set_result(count)
+        await wire.drained()
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with client(flooded) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        count: int = await asyncio.wait_for(sent, 20)
+        got = await asyncio.wait_for(reader.readuntil(b"end\r\n0\r\n\r\n"), 20)
+        assert got.count(b"10000\r\n") == count
+
+
+async def test_a_client_that_leaves_an_answer_is_told() -> None:
+    gone = asyncio.Event()
+
+    async def waits(wire: Wire, send: Send) -> None:
+        wire.on_gone = gone.set
+        await start(send, [])
+        await gone.wait()
+        assert wire.write(b"nobody reads it")
+
+    async with client(waits) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_a_client_that_has_its_whole_answer_may_leave_unnoticed() -> None:
+    gone = asyncio.Event()
+
+    async def whole(wire: Wire, send: Send) -> None:
+        wire.on_gone = gone.set
+        await start(send, LENGTH)
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with client(whole) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"hello")
+        writer.close()
+    assert not gone.is_set()  # the server has seen the end of every connection by now
