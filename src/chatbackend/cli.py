@@ -1,22 +1,25 @@
-"""The command line: `chatbackend serve`, `keys`, `migrate`, `doctor`, `worker`."""
+"""The command line: `chatbackend serve`, `keys`, `usage`, `migrate`, `doctor`, `worker`."""
 
 import contextlib
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import anyio
+import msgspec
 import sqlalchemy.exc
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from chatbackend import bootstrap
 from chatbackend.bootstrap import operate
 from chatbackend.config import BadSetting, Settings, load
 from chatbackend.domain.identity import ApiKey
+from chatbackend.infra.db.usage_totals import By, Totals
 from chatbackend.infra.system import AlreadyRunning
 from chatbackend.infra.telemetry import set_up_logging
 from chatbackend.infra.web import server
@@ -143,6 +146,44 @@ def doctor() -> None:
     """Check every configured dependency and say what to fix."""
     problems = _run(lambda: operate.check(_settings(), lambda line: _out.print(line, markup=False, soft_wrap=True)))
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command(epilog="Example: chatbackend usage --since 7d --by key")
+def usage(
+    since: Annotated[str, typer.Option(help="A time back (12h, 7d, 4w) or a date, UTC.")] = "30d",
+    by: Annotated[By, typer.Option(help="What to add up.")] = "model",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with whole nano-dollars.")] = False,  # noqa: FBT002  # how typer spells a flag
+) -> None:
+    """Show what calls of models used and cost; beside a running server too."""
+    try:
+        begin = operate.since(since, datetime.now(UTC))
+    except ValueError as error:
+        raise _stop(str(error)) from error
+
+    async def work() -> list[Totals]:
+        async with operate.usage(_settings()) as totals:
+            return await totals(by, since=begin)
+
+    try:
+        found = _run(work)
+    except ValueError as error:
+        raise _stop(str(error)) from error
+    if as_json:
+        typer.echo(msgspec.json.encode({"since": begin, "by": by, "data": found}))
+    else:
+        _out.print(_usage_table(by, found), soft_wrap=True)
+
+
+def _usage_table(by: By, found: list[Totals]) -> Table:
+    table = Table(Column(by, no_wrap=True))
+    for title in ("calls", "failed", "input", "cached", "output", "estimated", "unpriced", "cost"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for each in found:
+        counts = (each.calls, each.failed, each.input_tokens, each.cached_tokens, each.output_tokens)
+        share = f"{100 * each.estimated / each.calls:.0f} %"
+        cost = "-" if each.cost_nano_usd is None else f"${each.cost_nano_usd / 1e9:,.6f}"
+        table.add_row(each.name, *(f"{count:,}" for count in counts), share, f"{each.unpriced:,}", cost)
+    return table
 
 
 @keys_app.command("create", epilog="Example: chatbackend keys create --account mobile-app")

@@ -1,4 +1,4 @@
-"""What the command line does beside a server: keys, migrations, a check-up."""
+"""What the command line does beside a server: keys, usage, migrations, a check-up."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,12 +18,15 @@ from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.db import migrate
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.usage_totals import UsageTotals
 from chatbackend.infra.embedding.minilm import absent
 from chatbackend.infra.registry import FAMILIES
 from chatbackend.infra.system import AlreadyRunning, DataLock, new_id
 from chatbackend.infra.web.auth import hash_key
 
 TENANT = "default"
+_BACK = re.compile(r"(\d+)([hdw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,6 +57,30 @@ async def create_key(store: Keys, *, account: str, name: str) -> str:
 async def revoke_key(store: Keys, key_id: str) -> bool:
     """Revoke a key; False when there is no active one of that id."""
     return await store.revoke(key_id, at=int(time.time()))
+
+
+@asynccontextmanager
+async def usage(settings: Settings) -> AsyncGenerator[UsageTotals, None]:
+    """Open the ledger to be read, beside a running server or without one. Raises: ValueError when there is none."""
+    path = settings.chatbackend_data_dir / "truth.db"
+    if not path.exists() or await anyio.to_thread.run_sync(migrate.pending, path):
+        raise ValueError(
+            f"There is no ledger of this release in '{path.parent}'. "
+            "Set CHATBACKEND_DATA_DIR, or run 'chatbackend migrate'."
+        )
+    async with SqliteDatabase(path) as database:
+        yield UsageTotals(database)
+
+
+def since(text: str, now: datetime) -> datetime:
+    """Read a time back (`12h`, `7d`, `4w`) or a date or time, UTC unless it says. Raises: ValueError."""
+    try:
+        if back := _BACK.fullmatch(text):
+            return now - timedelta(**{_UNITS[back[2]]: int(back[1])})
+        given = datetime.fromisoformat(text)
+        return given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"--since is '{text}': use 12h, 7d or 4w, or a date such as 2026-11-30.") from error
 
 
 def migrate_or_check(settings: Settings) -> str:

@@ -22,7 +22,9 @@ BEGUN = (
 )
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 SETTLED = ("id", "settled_at", "outcome", "estimated", "cost_nano_usd", *_TOKENS)
-LARGEST = 2**63 - 1  # what a column holds: no count of a provider may keep a row from being written
+LARGEST = (
+    2**53 - 1
+)  # no count of a provider may keep a row from being written, or the sum of a thousand from being made
 
 _ADD = insert(LEDGER).values({name: bindparam(name) for name in BEGUN})
 _SETTLE = (
