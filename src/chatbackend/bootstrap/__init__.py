@@ -20,8 +20,10 @@ from chatbackend.adapters.validation.file_size import FileSize as FileSize
 from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
+from chatbackend.bootstrap.routing import blamed, read_file
 from chatbackend.config import Settings
 from chatbackend.domain.identity import ApiKey
+from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.blobs.local import LocalBlobs as LocalBlobs
@@ -60,9 +62,11 @@ from chatbackend.infra.system import DataLock, Ids, SystemClock, Tasks, boot_id,
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
+from chatbackend.infra.web.azure import azure_routes
 from chatbackend.infra.web.chat import ChatRoutes
 from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.conversations import ConversationRoutes
+from chatbackend.infra.web.embeddings import EmbeddingRoutes
 from chatbackend.infra.web.files import FileRoutes as FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
@@ -141,6 +145,7 @@ class _Base:
     tasks: Tasks
     files: FileParts
     ask: AskModel
+    prices: Prices
     facts: Facts
     clock: SystemClock
     ids: Ids
@@ -162,7 +167,7 @@ class _Engine:
 async def build(settings: Settings) -> AsyncGenerator[App, None]:
     """Open everything under the data folder's lock, recover, and yield a server that may take requests.
 
-    Raises: AlreadyRunning when another server holds the folder.
+    Raises: AlreadyRunning when another server holds the folder, BadSetting.
     """
     async with AsyncExitStack() as stack:
         base = await _open(settings, stack)
@@ -186,17 +191,23 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     await anyio.to_thread.run_sync(_prepare, folder, stack)
     truth = await stack.enter_async_context(SqliteDatabase(folder / "truth.db", synchronous="FULL"))
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
+    path = settings.chatbackend_config
+    file = await anyio.to_thread.run_sync(read_file, path)
     session = await stack.enter_async_context(client_session())
     lean = await stack.enter_async_context(LeanClient())
     clock, ids = SystemClock(), Ids()
     parts = await files(stack, settings, truth, clock)
+    with blamed(path):
+        catalog = models(settings, file, session, lean, embedder=parts.embedder)
+        prices = Prices.parse(file.prices)
     return _Base(
         settings,
         truth,
         SqliteEventLog(log, clock.now),
         await stack.enter_async_context(Tasks()),
         files=parts,
-        ask=AskModel(models(settings, session, lean), Health(), ids, SystemRandom().random),
+        prices=prices,
+        ask=AskModel(catalog, Health(), ids, SystemRandom().random),
         facts=Facts(truth),
         clock=clock,
         ids=ids,
@@ -204,7 +215,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
 
 
 async def _engine(base: _Base) -> _Engine:
-    truth, turns = Responses(base.truth, base.clock), Turns()
+    truth, turns = Responses(base.truth, base.clock, base.prices), Turns()
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
     unstored_log = MemoryEventLog(time.monotonic)
     ports = Ports(
@@ -240,7 +251,7 @@ def _web(
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
     conversations = Conversations(base.truth, base.clock)
-    ledger = Ledger(base.truth, base.clock, report=report, spawn=base.tasks)
+    ledger = Ledger(base.truth, base.clock, base.prices, report=report, spawn=base.tasks)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
     parts = (
@@ -260,7 +271,14 @@ def _web(
             ChatFront(generate, base.clock, base.ids),
             max_body_bytes=limit,
         ),
-        MessageRoutes(generate, new_id=base.ids, max_body_bytes=limit),
+        EmbeddingRoutes(base.ask.models, RelayChat(base.ask, ledger, "embeddings"), max_body_bytes=limit),
+        MessageRoutes(
+            base.ask.models,
+            RelayChat(base.ask, ledger, "messages"),
+            generate,
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
         _sockets(base, engine, resolver),
         ConversationRoutes(
             conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit
@@ -272,6 +290,7 @@ def _web(
     return WebApp(
         routes,
         [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],
+        aliases=azure_routes(routes, max_body_bytes=limit),
         resolver=resolver,
         origins=Origins(base.settings.chatbackend_allowed_origins),
         access_log=log,

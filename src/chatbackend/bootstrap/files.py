@@ -53,6 +53,7 @@ class FileParts:
     queue: EmbeddedQueue
     work: DoJob
     sweep: Callable[[], Awaitable[None]]
+    embedder: MiniLM | None
 
 
 async def files(stack: AsyncExitStack, settings: Settings, database: SqliteDatabase, clock: SystemClock) -> FileParts:
@@ -87,4 +88,4 @@ async def files(stack: AsyncExitStack, settings: Settings, database: SqliteDatab
         await SweepBlobs(blobs, stored)(await blobs.keys())
 
     attachments = ReadAttachment(stored, blobs, changes)
-    return FileParts(search, attachments, lambda: routes, queue, DoJob(index, clean_up, delete), sweep)
+    return FileParts(search, attachments, lambda: routes, queue, DoJob(index, clean_up, delete), sweep, embedder)

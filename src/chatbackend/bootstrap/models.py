@@ -8,11 +8,13 @@ import aiohttp
 from chatbackend.adapters.providers.family import Address, Family, profile_of
 from chatbackend.adapters.settings_file import SettingsFile
 from chatbackend.config import Settings
+from chatbackend.infra.embedding.minilm import MiniLM
 from chatbackend.infra.models.catalog import Catalog
 from chatbackend.infra.models.chat_relay import ChatRelay
 from chatbackend.infra.models.credentials import Credential, fixed
 from chatbackend.infra.models.http_model import HttpModel
 from chatbackend.infra.models.lean_client import LeanClient
+from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
 from chatbackend.infra.registry import FAMILIES
 from chatbackend.usecases.ports import Api, Deployment, Relay
@@ -20,12 +22,22 @@ from chatbackend.usecases.ports import Api, Deployment, Relay
 NAMES_KEPT = 1024  # of a provider that takes any name
 
 
-def models(settings: Settings, file: SettingsFile, session: aiohttp.ClientSession, lean: LeanClient) -> Catalog:
+def models(
+    settings: Settings,
+    file: SettingsFile,
+    session: aiohttp.ClientSession,
+    lean: LeanClient,
+    *,
+    embedder: MiniLM | None,
+) -> Catalog:
     """Return the models of every family whose endpoint is set, the built-in one, and the routes to them.
 
     Raises: ValueError for a route or an alias that leads nowhere.
     """
-    deployments = [Deployment("local", "chatbackend", "local", LocalModel())]
+    relays: dict[Api, Relay] = {}
+    if embedder is not None:
+        relays["embeddings"] = LocalEmbeddings(embedder)
+    deployments = [Deployment("local", "chatbackend", "local", LocalModel(), relays)]
     open_families: dict[str, Callable[[str], Deployment]] = {}
     for family in FAMILIES:
         endpoint = settings.endpoint(family.variable)

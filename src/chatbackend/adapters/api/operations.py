@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from chatbackend.adapters.api import conversations, responses, vector_stores
+from chatbackend.adapters.api.embeddings import EmbeddingRequest
 from chatbackend.adapters.api.messages import shapes as messages
 
 JSON = "application/json"
@@ -208,6 +209,13 @@ def _others() -> dict[tuple[str, str], Operation]:
             "ChatRequest",
             media=relayed,
             errors={400: "`unsupported_by_model`: the model's provider speaks another dialect.", 502: _FAILED},
+        ),
+        ("POST", "/v1/embeddings"): Operation(
+            "createEmbeddings",
+            "Embeddings",
+            "EmbeddingList",
+            EmbeddingRequest,
+            errors={400: "`unsupported_by_model`: the model makes no embeddings.", 502: _FAILED},
         ),
         ("GET", "/v1/models"): Operation("listModels", _MODELS, "ModelList"),
         ("GET", "/v1/models/{model}"): Operation("getModel", _MODELS, "Model"),

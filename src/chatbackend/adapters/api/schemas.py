@@ -293,6 +293,7 @@ def _others() -> dict[str, Schema]:
             stream=FLAG,
         ),
         "ChatCompletion": said({"type": "object"}, "The provider's answer, byte by byte."),
+        "EmbeddingList": said({"type": "object"}, "Vectors in the order of the texts, as the Embeddings API has them."),
         "Health": whole(status=kind("ok")),
         "Error": whole("What every refusal and failure looks like.", error=error),
     }

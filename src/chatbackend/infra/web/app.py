@@ -37,20 +37,24 @@ class _Answer:
 
 
 class WebApp:
-    """Plain ASGI. `public` routes need no credential; every other path is closed without one."""
+    """Plain ASGI. `public` routes need no credential; every other path is closed without one.
+
+    `aliases` are further paths of `routes`, which no description repeats.
+    """
 
     def __init__(
         self,
         routes: Iterable[Route],
         public: Iterable[Route],
         *,
+        aliases: Iterable[Route] = (),
         resolver: Resolver,
         origins: Origins,
         new_request_id: Callable[[], str],
         access_log: AccessLog | None = None,
     ) -> None:
         self.routes, public = list(routes), list(public)
-        self._router = Router(self.routes)
+        self._router = Router([*self.routes, *aliases])
         self._public = Router(public)
         self.routes += public
         self._resolver = resolver

@@ -9,7 +9,7 @@ from typing import Self
 import anyio
 
 from chatbackend.adapters.wire import sse
-from chatbackend.infra.web.http import Request
+from chatbackend.infra.web.http import Disconnected, Request
 from chatbackend.infra.web.wire import wire_of
 from chatbackend.usecases.ports import LogEvent
 
@@ -24,7 +24,8 @@ SILENCE_S = 10.0  # well below the idle limits of proxies on the way
 class Watch:
     """Cancels its maker's task when the client goes away: made once the body is read, closed behind the answer.
 
-    It is told by the connection: no task that waits, no timer, no cancel scope.
+    As a context manager it turns that cancellation into `Disconnected`. It is told by the connection: no task that
+    waits, no timer, no cancel scope.
     """
 
     def __init__(self, request: Request) -> None:
@@ -32,6 +33,16 @@ class Watch:
         self._wire = wire_of(request.scope)
         self._watched = asyncio.current_task()
         self._wire.on_gone = self._cancel
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if self.gone and isinstance(error, asyncio.CancelledError):
+            raise Disconnected from None
 
     def close(self) -> None:
         """Stop looking."""
