@@ -1,14 +1,16 @@
 """The ledger rows of relayed calls: begun while the upstream is dialled, settled behind the answer.
 
-Rows of many calls share a write: one is under way at a time, and what comes meanwhile goes with the next. They go as
-one JSON array in one statement: a statement a row hands the interpreter's lock between the threads twice a row, which
-cost more than all of the writing.
+Rows of many calls share a write: one is under way at a time, and what comes meanwhile goes with the next. A settlement
+waits a little for a row that is begun, since a commit of its own is most of what a call costs where calls are few.
+Rows go as one JSON array in one statement: a statement a row hands the interpreter's lock between the threads twice a
+row, which cost more than all of the writing.
 Source: https://sqlite.org/json1.html
 """
 
 import asyncio
 from collections.abc import Awaitable
 
+import anyio
 import msgspec
 from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 
@@ -39,6 +41,8 @@ _SETTLE = (
 _encode = msgspec.json.Encoder().encode
 TRIES = 20
 RETRY_S = 0.5
+LINGER_S = 0.1  # nobody waits for a settlement: it waits for company
+STOP_S = 2.0
 
 
 class _Batch:
@@ -86,6 +90,8 @@ class Ledger:
         self._spawn = spawn
         self._waiting: _Batch | None = None
         self._writing = False
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def started(self, principal: Principal, call: Call) -> Awaitable[None]:
         """See `RelayLedger.started`."""
@@ -94,12 +100,14 @@ class Ledger:
         batch.begun.append(begun(principal, call, response_id=call.id, now=self._micros()))
         caller: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.callers.append(caller)
+        self._due.set()
         return caller
 
     def settled(self, call: Call, settlement: Settlement) -> None:
         """See `RelayLedger.settled`."""
         row = self._settling.fields(call.id, call.model, settlement, now=self._micros())
         self._batch().settled.append(row)
+        self._linger()
 
     def _micros(self) -> int:
         return int(self._clock.now() * MICROS)
@@ -113,18 +121,37 @@ class Ledger:
                 self._spawn(self._write, name="relay ledger")
         return self._waiting
 
+    def _linger(self) -> None:
+        """Have what waits written soon, unless a row that somebody waits for takes it along before."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._lingered)
+
+    def _lingered(self) -> None:
+        self._timer = None
+        self._due.set()
+
     async def _write(self) -> None:
+        """Write batch after batch; at the end of the process what still waits."""
         try:
-            while (batch := self._waiting) is not None:
-                self._waiting = None
-                await self._save(batch)
+            while True:
+                await self._due.wait()
+                await self._next()
         finally:
             self._writing = False
+            with anyio.move_on_after(STOP_S, shield=True):
+                await self._next()
+
+    async def _next(self) -> None:
+        self._due.clear()
+        batch, self._waiting = self._waiting, None
+        if batch is not None:
+            await self._save(batch)
 
     async def _save(self, batch: _Batch) -> None:
         for _ in range(TRIES):
             try:
-                await self._database.write(batch.save)
+                with anyio.CancelScope(shield=True):  # a write that nobody waits for any more is left out
+                    await self._database.write(batch.save)
             except ChatError as error:
                 self._report("relayed calls could not be written down yet", error)
                 batch.refuse(error)
