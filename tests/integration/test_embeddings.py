@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import httpx2
 import openai
 import pytest
@@ -57,8 +58,10 @@ async def test_a_providers_embeddings_come_as_they_are_and_are_billed(
     assert made.headers["x-chatbackend-deployment"] == "openai/embedder"
     assert upstream.calls[0].asked.model == "embedder"
     told = made.parse()
-    with closing(sqlite3.connect(server.data / "truth.db")) as db:
-        rows = db.execute("SELECT model, input_tokens, output_tokens, estimated FROM ledger").fetchall()
+    wanted = "SELECT model, input_tokens, output_tokens, estimated FROM ledger WHERE status = 'settled'"
+    with closing(sqlite3.connect(server.data / "truth.db")) as db, anyio.fail_after(5):
+        while not (rows := db.execute(wanted).fetchall()):
+            await anyio.sleep(0.01)
     assert rows == [("openai/embedder", told.usage.prompt_tokens, 0, 0)]
 
 
