@@ -1,6 +1,6 @@
 """A relayed call: one ledger row, committed before the first byte, settled however it ends."""
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -125,7 +125,7 @@ class Upstream:
         self._error = error
         self._answer = answer
 
-    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> Answer:
+    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool, headers: Mapping[str, str]) -> Answer:
         self._steps.append(f"dial {body.decode()}")
         if isinstance(self._error, TimeoutError):
             await anyio.sleep_forever()

@@ -93,8 +93,13 @@ class RelayedAnswer(Protocol):
 class Relay(Protocol):
     """Passes requests of one API to a provider that speaks it."""
 
-    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> RelayedAnswer:
-        """Dial once. Raises: UpstreamError (and below), also for an answer that is no success."""
+    async def __call__(
+        self, body: bytes, timeouts: Timeouts, *, stream: bool, headers: Mapping[str, str]
+    ) -> RelayedAnswer:
+        """Dial once; `headers` are the API's own, no credential among them.
+
+        Raises: UpstreamError (and below), also for an answer that is no success.
+        """
         ...
 
 

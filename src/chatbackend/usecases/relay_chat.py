@@ -1,8 +1,8 @@
 """Pass a Chat Completions request on to its provider, bytes as they are, with one ledger row a call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
@@ -48,13 +48,14 @@ class Account(Protocol):
 class ChatRequest:
     """A request to pass on: `body` makes its bytes for a provider's name of the model, `account` reads the answer.
 
-    `input_tokens`: about how many go in.
+    `input_tokens`: about how many go in. `headers` are those that the API has beside its body.
     """
 
     body: Callable[[str], bytes]
     account: Callable[[], Account]
     stream: bool
     input_tokens: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Relayed:
@@ -245,8 +246,8 @@ class _Trip:
         call = Call(self._ask.new_id("call"), self.journey.attempts, deployment.name, self._request.input_tokens)
         committed = self._ledger.started(self._principal, call)
         try:
-            body = self._request.body(deployment.upstream_name)
-            answer = await relay(body, self._route.rules.timeouts, stream=self._request.stream)
+            body, asked = self._request.body(deployment.upstream_name), self._request
+            answer = await relay(body, self._route.rules.timeouts, stream=asked.stream, headers=asked.headers)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await committed

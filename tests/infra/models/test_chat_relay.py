@@ -50,7 +50,7 @@ def relay(client: LeanClient, url: str, timeouts: Timeouts = PATIENT, key: str =
     credential = fixed({"authorization": f"Bearer {key}"})
     to = endpoint_url(url, "/chat/completions")
     passing = ChatRelay(client, ChatCodec(ModelProfile()), url=to, credential=credential)
-    return partial(passing, timeouts=timeouts)
+    return partial(passing, timeouts=timeouts, headers={})
 
 
 def body(script: str, *, stream: bool) -> bytes:

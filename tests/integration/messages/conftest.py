@@ -23,6 +23,7 @@ async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) 
         "OPENAI_ENDPOINT": upstream.url,
         "LLAMA31_ENDPOINT": upstream.url,
         "CLAUDE_ENDPOINT": upstream.url,
+        "CLAUDE_API_KEY": "sk-of-claude",
     }
     async with serving(tmp_path_factory.mktemp("server"), settings) as server:
         yield server

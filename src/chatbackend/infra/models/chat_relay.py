@@ -18,12 +18,13 @@ class ChatRelay:
         self._codec = codec
         self._url = url
         self._credential = credential
-        self._headers: Headers = {}
+        self._proof: Headers = {}
+        self._said: Headers = {}
         self._to: Target | None = None
 
-    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool) -> "RelayedHttpAnswer":
+    async def __call__(self, body: bytes, timeouts: Timeouts, *, stream: bool, headers: Headers) -> "RelayedHttpAnswer":
         """See `Relay`."""
-        to = await self._target()
+        to = await self._target(headers)
         try:
             http = await self._client.post(to, body, timeouts, whole=not stream)
         except FOREIGN as error:
@@ -32,15 +33,15 @@ class ChatRelay:
             raise await self._refusal(to, http)
         return RelayedHttpAnswer(self._client, to, http)
 
-    async def _target(self) -> Target:
-        """Return where to post, with the credential of now: made again only where that has changed."""
-        headers = await self._credential()
-        if self._to is None or headers is not self._headers:
+    async def _target(self, headers: Headers) -> Target:
+        """Return where to post, with the credential of now: made again only where that, or `headers`, have changed."""
+        proof = await self._credential()
+        if self._to is None or proof is not self._proof or headers != self._said:
             try:
-                self._to = target(self._url, {"content-type": "application/json", **headers})
+                self._to = target(self._url, {"content-type": "application/json", **headers, **proof})
             except ValueError as error:
                 raise UpstreamError("The call of the provider failed.") from error
-            self._headers = headers
+            self._proof, self._said = proof, headers
         return self._to
 
     async def _refusal(self, to: Target, http: LeanConnection) -> ChatError:

@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: Anthropic's dialect over any provider."""
+"""`POST /v1/messages`: Anthropic's dialect over any provider; to its own it is relayed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -7,25 +7,34 @@ from contextlib import aclosing
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.api.messages import reading
 from chatbackend.adapters.api.messages.blocks import Json
+from chatbackend.adapters.api.messages.marks import is_claudes
 from chatbackend.adapters.api.messages.writing import PING, MessageWriter
-from chatbackend.adapters.wire import sse
+from chatbackend.adapters.providers.claude import API_VERSION
+from chatbackend.adapters.wire import chat_relay, messages_relay, sse
 from chatbackend.domain.context import characters
-from chatbackend.domain.errors import ChatError, Internal
+from chatbackend.domain.errors import ChatError, Internal, UpstreamError
 from chatbackend.domain.models import ModelRequest
-from chatbackend.domain.usage import estimate
+from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage, estimate
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, decode_object, encode
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import EventStream, Watch
+from chatbackend.infra.web.wire import wire_of
 from chatbackend.usecases.generate import Generate, Generation
-from chatbackend.usecases.ports import NewId
+from chatbackend.usecases.ports import Models, NewId
+from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 PATH = "/v1/messages"
+_VERSION, _BETA = "anthropic-version", "anthropic-beta"
 
 
 class MessageRoutes:
-    """The Messages front."""
+    """The Messages front: requests to providers of the dialect are relayed, any other is translated."""
 
-    def __init__(self, generate: Generate, *, new_id: NewId, max_body_bytes: int) -> None:
+    def __init__(
+        self, models: Models, relay: RelayChat, generate: Generate, *, new_id: NewId, max_body_bytes: int
+    ) -> None:
+        self._models = models
+        self._relay = relay
         self._generate = generate
         self._new_id = new_id
         self._max_body_bytes = max_body_bytes
@@ -36,10 +45,12 @@ class MessageRoutes:
 
     async def create(self, request: Request) -> None:
         """Answer a conversation with a message, or with its events."""
-        asked = reading.read(decode_object(await request.body(self._max_body_bytes)))
+        body = await request.body(self._max_body_bytes)
+        asked = messages_relay.asked(body)
+        relays = self._relay.takes(self._models.route(asked.model)) and is_claudes(body)
         watch = Watch(request)
         try:
-            await self._answer(request, asked)
+            await (self._pass_on(request, body, asked) if relays else self._translate(request, body))
         except asyncio.CancelledError:
             if watch.gone:
                 raise Disconnected from None
@@ -47,13 +58,50 @@ class MessageRoutes:
         finally:
             watch.close()
 
-    async def _answer(self, request: Request, asked: ModelRequest) -> None:
+    async def _pass_on(self, request: Request, body: bytes, asked: messages_relay.Asked) -> None:
+        """Relay the bytes of a provider that speaks the dialect, with all that only it knows."""
+        streamed = asked.stream is True
+        passed_on = ChatRequest(
+            lambda name: body if name == asked.model else chat_relay.renamed(body, name),
+            lambda: messages_relay.Account(len(body), streamed=streamed),
+            stream=streamed,
+            input_tokens=len(body) // CHARACTERS_PER_TOKEN,
+            headers=_said(request),
+        )
+        relayed, attempts = await self._relay(request.principal, self._models.route(asked.model), passed_on)
+        request.answered[DEPLOYMENT] = relayed.call.model
+        request.answered[ATTEMPTS] = str(attempts)
+        await (_relay_stream(request, relayed) if streamed else request.answer(200, relayed.body))
+
+    async def _translate(self, request: Request, body: bytes) -> None:
+        asked = reading.read(decode_object(body))
         generation = await self._generate(request.principal, asked)
         request.answered[DEPLOYMENT] = generation.deployment.name
         request.answered[ATTEMPTS] = str(generation.attempts)
-        guess = estimate(characters(asked.items) + len(asked.instructions or ""), 0)
-        writer = MessageWriter(self._new_id("msg"), generation.deployment.name, guess)
+        writer = MessageWriter(self._new_id("msg"), generation.deployment.name, _guess(asked))
         await (_stream if asked.stream else _whole)(request, generation, writer)
+
+
+def _said(request: Request) -> dict[str, str]:
+    """Return the headers in which a client tells which version, and which betas, it speaks."""
+    told = {name: request.headers[name] for name in (_VERSION, _BETA) if name in request.headers}
+    return {_VERSION: API_VERSION, **told}
+
+
+def _guess(asked: ModelRequest) -> Usage:
+    return estimate(characters(asked.items) + len(asked.instructions or ""), 0)
+
+
+async def _relay_stream(request: Request, relayed: Relayed) -> None:
+    """Pass a stream on. An error inside it is its last event, and no `message_stop` follows."""
+    wire = wire_of(request.scope)
+    kind = relayed.content_type.encode("latin-1", "replace")
+    await request.start(200, [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
+    try:
+        last = await relayed.pass_on(wire.write, wire.drained)
+    except UpstreamError as error:
+        last = _error(error, request.request_id)
+    await request.send({"type": "http.response.body", "body": last})
 
 
 async def _whole(request: Request, generation: Generation, writer: MessageWriter) -> None:
@@ -92,4 +140,4 @@ def _encoded(events: Iterable[Json]) -> bytes:
 
 
 def _error(error: ChatError, request_id: str) -> bytes:
-    return sse.encode("error", encode(wire_errors.anthropic_envelope(error, request_id)))
+    return messages_relay.error_event(encode(wire_errors.anthropic_envelope(error, request_id)))

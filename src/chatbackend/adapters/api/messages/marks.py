@@ -12,8 +12,10 @@ from chatbackend.adapters.providers.messages.seal import seal_signature
 _PLAIN_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _CODED = "toolu_coded_"
 _FOREIGN = "chatbackend."
-# Messages of other models as they come back: Claude takes neither their thinking nor their citations.
-_TRACE = re.compile(rb'"signature"\s*:\s*"chatbackend\.|"encrypted_index"\s*:\s*""')
+# What only we understand: thinking and citations of other models that come back, and files that were uploaded here.
+_OURS = re.compile(
+    rb'"signature"\s*:\s*"chatbackend\.|"encrypted_index"\s*:\s*""|"file_id"\s*:\s*"file_[0-9a-f]{24,32}"'
+)
 
 
 def shown_id(call_id: str) -> str:
@@ -46,6 +48,6 @@ def seal_of(signature: str) -> str | None:
     return seal_signature(signature) if signature else None
 
 
-def holds_foreign(body: bytes) -> bool:
-    """Return whether a request holds what another provider's model left, so that Claude would refuse it as it is."""
-    return _TRACE.search(body) is not None
+def is_claudes(body: bytes) -> bool:
+    """Return whether Claude understands all of a request as it is."""
+    return _OURS.search(body) is None

@@ -20,4 +20,5 @@ CLAUDE = Family(
     ModelProfile(context_window=200_000, default_max_tokens=8_192, accepts_files=True),
     keys=("CLAUDE_API_KEY", "ANTHROPIC_API_KEY"),
     authorise=x_api_key,
+    relays={"messages": "/v1/messages"},
 )
