@@ -60,7 +60,10 @@ async def test_a_providers_embeddings_come_as_they_are_and_are_billed(
     told = made.parse()
     wanted = "SELECT model, input_tokens, output_tokens, estimated FROM ledger WHERE status = 'settled'"
     with closing(sqlite3.connect(server.data / "truth.db")) as db, anyio.fail_after(5):
-        while not (rows := db.execute(wanted).fetchall()):
+        while True:
+            rows = db.execute(wanted).fetchall()
+            if rows:
+                break
             await anyio.sleep(0.01)
     assert rows == [("openai/embedder", told.usage.prompt_tokens, 0, 0)]
 
