@@ -226,19 +226,20 @@ def test_arguments_of_a_call_that_never_began_are_the_providers_fault() -> None:
 
 
 def test_sealed_reasoning_is_given_out_with_its_text_so_that_it_can_come_back() -> None:
-    message = said(
-        [
-            ReasoningDelta("Let me ", 0),
-            ReasoningDelta("see.", 0),
-            ReasoningSeal("claude.signature.s1", 0),
-            ReasoningSeal("claude.redacted.r1", 1),
-            ReasoningDelta("Again.", 2),
-            ReasoningSeal("claude.signature.s2", 2),
-            ReasoningSeal("+", 2),
-            ReasoningSeal("?", 1),
-            TextDelta("Yes.", 3),
-        ]
-    )
+    events: list[ModelEvent] = [
+        ReasoningDelta("Let me ", 0),
+        ReasoningDelta("see.", 0),
+        ReasoningSeal("claude.signature.s1", 0),
+        ReasoningSeal("claude.redacted.r1", 1),
+        ReasoningDelta("Again.", 2),
+        ReasoningSeal("claude.signature.s2", 2),
+        ReasoningSeal("+", 2),
+        ReasoningSeal("?", 1),
+        TextDelta("Yes.", 3),
+        Finished("stop"),
+    ]
+    message = accumulated(streamed(steps(events)))["choices"][0]["message"]
+    assert message == whole(steps(events))["choices"][0]["message"]
     assert message["reasoning_content"] == "Let me see.Again."
     first, second, third = message["reasoning_details"]
     assert first == {
