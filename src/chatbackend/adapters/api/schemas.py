@@ -285,15 +285,40 @@ def _others() -> dict[str, Schema]:
     return {
         "Conversation": whole(id=TEXT, object=kind("conversation"), created_at=SECONDS, metadata=METADATA),
         "Model": whole(id=TEXT, object=kind("model"), created=SECONDS, owned_by=TEXT),
-        "ChatRequest": whole(
-            "A Chat Completions request; whatever else it holds goes to the provider as it is.",
-            ("stream",),
-            model=TEXT,
-            messages=list_of({"type": "object"}),
-            stream=FLAG,
-        ),
-        "ChatCompletion": said({"type": "object"}, "The provider's answer, byte by byte."),
+        "ChatCompletion": _chat_completion(),
         "EmbeddingList": said({"type": "object"}, "Vectors in the order of the texts, as the Embeddings API has them."),
         "Health": whole(status=kind("ok")),
         "Error": whole("What every refusal and failure looks like.", error=error),
     }
+
+
+def _chat_completion() -> Schema:
+    optional = ("usage", "service_tier", "system_fingerprint")
+    message = whole(
+        "",
+        ("annotations", "reasoning_content", "reasoning_details", "tool_calls", "function_call"),
+        role=kind("assistant"),
+        content=TEXT_OR_NULL,
+        refusal=TEXT_OR_NULL,
+        annotations=list_of({"type": "object"}),
+        reasoning_content=said(TEXT, "Reasoning, where the model shows it."),
+        reasoning_details=said(list_of({"type": "object"}), "Sealed reasoning: send it back with the message."),
+        tool_calls=list_of({"type": "object"}),
+        function_call={"type": "object"},
+    )
+    reasons = one_of("stop", "length", "tool_calls", "function_call", "content_filter")
+    logprobs = {"type": ["object", "null"]}
+    return whole(
+        "A chat completion; a relayed one is the provider's own, byte by byte.",
+        optional,
+        id=TEXT,
+        object=kind("chat.completion"),
+        created=SECONDS,
+        model=said(TEXT, "The deployment that answered."),
+        choices=list_of(
+            whole("", ("logprobs",), index=WHOLE, message=message, logprobs=logprobs, finish_reason=reasons)
+        ),
+        usage={"type": "object"},
+        service_tier=TEXT_OR_NULL,
+        system_fingerprint=TEXT_OR_NULL,
+    )
