@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from chatbackend.adapters.api import models as shapes
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.routes import Route
@@ -25,7 +26,8 @@ class SystemRoutes:
         return [
             ("GET", "/v1/models", self.models),
             ("GET", "/v1/models/{model}", self.model),
-            ("GET", "/v1/models/{provider}/{model}", self.model_of),
+            ("GET", "/v1/models/{provider}/{model}", self.model),
+            ("GET", "/v1/models/{provider}/{owner}/{model}", self.model),  # as models of Hugging Face are named
         ]
 
     async def livez(self, request: Request) -> None:
@@ -39,23 +41,22 @@ class SystemRoutes:
         await request.answer_json({"status": "ok"})
 
     async def models(self, request: Request) -> None:
-        """List the models that can be asked."""
-        data = [self._shown(deployment) for deployment in self._models.all()]
-        await request.answer_json({"object": "list", "data": data})
+        """List the models that can be asked, routes and aliases first."""
+        found = [shapes.Listed(name, shapes.ROUTED, self._started_at) for name in self._models.names()]
+        found += [self._listed(deployment) for deployment in self._models.all()]
+        if request.anthropic:
+            return await request.answer_json(shapes.anthropic_page(found, request.query))
+        return await request.answer_json(shapes.openai_list(found))
 
     async def model(self, request: Request) -> None:
-        """Return one model."""
-        await request.answer_json(self._shown(self._models.find(request.path_params["model"])))
+        """Return one model; its name may have slashes in it, plain or as `%2F`."""
+        name = "/".join(request.path_params.values())
+        if name in self._models.names():
+            found = shapes.Listed(name, shapes.ROUTED, self._started_at)
+        else:
+            found = self._listed(self._models.find(name))
+        shown = shapes.anthropic_model(found) if request.anthropic else shapes.openai_model(found)
+        await request.answer_json(shown)
 
-    async def model_of(self, request: Request) -> None:
-        """Return one model by its full name."""
-        name = f"{request.path_params['provider']}/{request.path_params['model']}"
-        await request.answer_json(self._shown(self._models.find(name)))
-
-    def _shown(self, deployment: Deployment) -> dict[str, object]:
-        return {
-            "id": deployment.name,
-            "object": "model",
-            "created": self._started_at,
-            "owned_by": deployment.provider,
-        }
+    def _listed(self, deployment: Deployment) -> shapes.Listed:
+        return shapes.Listed(deployment.name, deployment.provider, self._started_at)
