@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from chatbackend.adapters.api import conversations, responses, vector_stores
+from chatbackend.adapters.api.chat.request import ChatRequest
 from chatbackend.adapters.api.embeddings import EmbeddingRequest
 from chatbackend.adapters.api.messages import shapes as messages
 
@@ -51,6 +52,11 @@ _FAILED = "The provider failed."
 _CREATE = (
     "Unknown fields are passed on to providers that speak Chat Completions. A generation that fails answers with its "
     "error, `x-should-retry: false` and `error.response_id`; with `stream` or `background` it is a failed response."
+)
+_CHAT = (
+    "Requests to providers that speak Chat Completions are relayed byte by byte, and so are their answers; for any "
+    "other they are translated. What only this dialect can say (penalties, `logit_bias`, audio, fields that are not "
+    "listed) is refused there, and what a server may ignore (`metadata`, `store`, `service_tier`...) is dropped."
 )
 _SHARED = "With the header `anthropic-version` in Anthropic's shape, in pages (`limit`, `after_id`, `before_id`)."
 _MESSAGES = (
@@ -200,16 +206,20 @@ def _of_store_files() -> dict[tuple[str, str], Operation]:
 
 
 def _others() -> dict[tuple[str, str], Operation]:
-    relayed = {EVENTS: "The provider's own events."}
     not_ready = {503: "`not_ready`."}
     return {
         ("POST", "/v1/chat/completions"): Operation(
             "completeChat",
             "Chat Completions",
             "ChatCompletion",
-            "ChatRequest",
-            media=relayed,
-            errors={400: "`unsupported_by_model`: the model's provider speaks another dialect.", 502: _FAILED},
+            ChatRequest,
+            media={EVENTS: "Chunks, `data: [DONE]` behind them; a comment every 10 s of silence."},
+            errors={
+                400: "The request is wrong; `unsupported_by_model`: not for this model.",
+                429: "The provider asks for patience.",
+                502: _FAILED,
+            },
+            more=_CHAT,
         ),
         ("POST", "/v1/embeddings"): Operation(
             "createEmbeddings",
