@@ -13,6 +13,7 @@ class ModelProfile:
 
     `max_tokens_field`: the request field that limits the output; `default_max_tokens` where the API
     demands one. `thinking`: how Claude is asked to reason (a budget of tokens on older models).
+    `structured`: how JSON by a schema is asked for; other ways than the provider's own are checked by us.
     `refuses`: request fields that it does not take, by their names in `ModelRequest` or in its dialect.
     """
 
@@ -23,7 +24,9 @@ class ModelProfile:
     accepts_images: bool = True
     accepts_system: bool = True
     accepts_files: bool = False
-    accepts_json_schema: bool = True
+    structured: Literal["native", "tool", "prompt", "none"] = "native"
+    accepts_json_object: bool = True  # natively, as a format without a schema
+    follows_instructions: bool = True
     reads_passages: bool = True  # as numbered text in its instructions
     accepts_stream_options: bool = True
     max_tokens_field: str = "max_tokens"
@@ -77,6 +80,7 @@ class ModelRequest:
     inside `instructions` for models that read prompts; the `local` model answers from them).
     `extra` holds request fields that we do not know: they are spoken only to a provider of `extra_dialect`.
     `hints` holds fields of that dialect which its own definition lets a server ignore: dropped elsewhere.
+    `headers` are such hints, too.
     """
 
     model: str
@@ -101,4 +105,5 @@ class ModelRequest:
     passages: list[Passage] = field(default_factory=list[Passage])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     hints: dict[str, Any] = field(default_factory=dict[str, Any])
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     extra_dialect: Literal["responses", "chat", "messages"] = "chat"

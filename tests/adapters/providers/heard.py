@@ -91,8 +91,13 @@ def hear(events: Iterable[ModelEvent]) -> Heard:
 
 def replay(codec: Codec, stream: bytes, cuts: Iterable[int] = ()) -> list[ModelEvent]:
     """Return the events of a streamed answer whose bytes arrive cut at `cuts`."""
+    return replay_for(codec, ModelRequest("m", []), stream, cuts)
+
+
+def replay_for(codec: Codec, request: ModelRequest, stream: bytes, cuts: Iterable[int] = ()) -> list[ModelEvent]:
+    """Return the events of a streamed answer to this request."""
     places = [0, *sorted(cuts), len(stream)]
-    body = StreamedBody(codec.reader(ModelRequest("m", [])))
+    body = StreamedBody(codec.reader(request))
     events = [event for start, end in pairwise(places) for event in body.feed(stream[start:end])]
     return events + body.end()
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from chatbackend.adapters.providers.chat.calls_in_text import CallsInText
 from chatbackend.adapters.providers.chat.reader import ChatReader
 from chatbackend.adapters.providers.chat.request import request_body
 from chatbackend.adapters.providers.codec import Reader, WireRequest
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
+from chatbackend.adapters.providers.steps import Step, SteppedReader, through
+from chatbackend.adapters.providers.structured import structured_steps
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -41,7 +44,9 @@ class ChatCodec:
 
     def reader(self, request: ModelRequest) -> Reader:
         """Return a fresh reader for one streamed answer."""
-        return ChatReader()
+        reader = ChatReader()
+        steps = self._steps(reader, request)
+        return SteppedReader(reader, steps) if steps else reader
 
     def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.
@@ -49,7 +54,14 @@ class ChatCodec:
         Raises: UpstreamError (and below) when it is none.
         """
         reader = ChatReader()
-        return reader.take(body) + reader.end()
+        return through(reader.take(body) + reader.end(), self._steps(reader, request))
+
+    def _steps(self, reader: ChatReader, request: ModelRequest) -> list[Step]:
+        structured = structured_steps(request, self._profile)
+        names = [tool.name for tool in request.tools]
+        # Text that is held and cut anew could not keep its tokens' probabilities.
+        in_text = self._profile.calls_in_text and request.tool_choice.mode != "none" and request.top_logprobs is None
+        return [CallsInText(names, lambda: reader.answer_id), *structured] if names and in_text else [*structured]
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
         """Return what a status that is not 2xx means; header names are lower case."""

@@ -253,7 +253,7 @@ def test_an_image_out_of_a_tool_follows_all_outputs_as_the_users() -> None:
         (user(InputFile(file_id="f")), PROFILE, {}),
         (user(InputFile(file_url="https://x")), PROFILE, {}),
         (said("x"), ModelProfile(accepts_tools=False), {"tools": [TOOL]}),
-        (said("x"), ModelProfile(accepts_json_schema=False), {"text_format": TextFormat("json_schema")}),
+        (said("x"), ModelProfile(structured="none"), {"text_format": TextFormat("json_schema")}),
     ],
 )
 def test_what_a_model_does_not_take_is_refused_before_dialling(item: Item, profile: ModelProfile, fields: Json) -> None:

@@ -6,7 +6,15 @@ import pytest
 
 from chatbackend.adapters.providers.chat.request import request_body
 from chatbackend.domain.errors import InvalidRequest
-from chatbackend.domain.items import InputImage, InputText, Item, Message, OutputText
+from chatbackend.domain.items import (
+    FunctionCall,
+    FunctionCallOutput,
+    InputImage,
+    InputText,
+    Item,
+    Message,
+    OutputText,
+)
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
 PROFILE = ModelProfile(alternates=True)
@@ -75,3 +83,40 @@ def test_a_conversation_that_does_not_end_with_the_user_is_refused(items: list[I
     with pytest.raises(InvalidRequest) as refused:
         messages(*items, instructions="s")
     assert (refused.value.code, refused.value.param) == ("unsupported_by_model", "input")
+
+
+def test_calls_are_told_in_words_to_a_model_without_tools() -> None:
+    pixel = InputImage(PNG)
+    items: list[Item] = [
+        user("a"),
+        FunctionCall("fc_1", "call_1", "f", '{"x": 1}'),
+        FunctionCall("fc_2", "call_2", "g", ""),
+        FunctionCallOutput("out_1", "call_1", "one"),
+        FunctionCallOutput("out_9", "call_9", [pixel]),
+    ]
+    body = request_body(ModelRequest("m", items), ModelProfile(accepts_tools=False, alternates=True))
+    assert [(message["role"], message["content"]) for message in body["messages"]] == [
+        ("user", "a"),
+        ("assistant", '(Call of f: {"x": 1})\n\n(Call of g: {})'),
+        (
+            "user",
+            [
+                {"type": "text", "text": "(Output of f:)"},
+                {"type": "text", "text": "one"},
+                {"type": "text", "text": "(Output of a call:)"},
+                {"type": "image_url", "image_url": {"url": PNG}},
+            ],
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"), [(True, {"continue_final_message": True, "add_generation_prompt": False}), (False, {})]
+)
+def test_a_server_that_has_to_be_told_is_told_of_the_beginning_of_an_answer(
+    *, marks: bool, expected: dict[str, bool]
+) -> None:
+    profile = ModelProfile(accepts_prefill=True, marks_prefill=marks)
+    body = request_body(ModelRequest("m", [user("a"), model("b")], prefilled=True), profile)
+    assert {name: value for name, value in body.items() if value in (True, False) and name != "stream"} == expected
+    assert body["messages"][-1] == {"role": "assistant", "content": "b"}

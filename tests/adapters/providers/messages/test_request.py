@@ -274,7 +274,7 @@ def test_images_and_files_become_blocks_in_messages_and_in_results(part: InputIm
         (user(InputFile(filename="a.txt", file_data="no base64!")), PROFILE, {}),
         (user(InputFile(filename="a.txt", file_data="/w==")), PROFILE, {}),
         (HI, ModelProfile(accepts_tools=False), {"tools": [TOOL]}),
-        (HI, ModelProfile(accepts_json_schema=False), {"text_format": TextFormat("json_schema")}),
+        (HI, ModelProfile(structured="none"), {"text_format": TextFormat("json_schema")}),
     ],
 )
 def test_what_a_model_does_not_take_is_refused_before_dialling(item: Item, profile: ModelProfile, fields: Json) -> None:

@@ -333,7 +333,7 @@ def test_images_and_files_are_parts_of_messages_and_of_outputs(part: InputImage 
         (user(InputImage(file_id="f")), PROFILE, {}),
         (user(InputFile(file_id="f")), PROFILE, {}),
         (HI, ModelProfile(accepts_tools=False), {"tools": [TOOL]}),
-        (HI, ModelProfile(accepts_json_schema=False), {"text_format": TextFormat("json_schema")}),
+        (HI, ModelProfile(structured="none"), {"text_format": TextFormat("json_schema")}),
         (HI, PROFILE, {"stop": ["END"]}),
     ],
 )

@@ -48,6 +48,7 @@ class ChatReader:
 
     def __init__(self) -> None:
         self.done = False
+        self.answer_id: str | None = None
         self._finish: str | None = None
         self._calls = ToolCalls()
         self._texts: list[str] = []
@@ -82,6 +83,7 @@ class ChatReader:
             raise UpstreamError("The provider sent what is no chat completion.") from error
         if chunk.error or chunk.object == "error":
             raise stream_error(fault_of(data))
+        self.answer_id = chunk.id or self.answer_id
         events: list[ModelEvent] = []
         for choice in chunk.choices or ():
             if not choice.index:

@@ -6,9 +6,11 @@ Source: `CompletionCreateParams` in the `openai` package (types/chat/completion_
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from chatbackend.adapters.providers.chat.turns import alternating
+from chatbackend.adapters.providers.chat.turns import alternating, calls_in_words
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
+from chatbackend.adapters.providers.fitting import fitted
+from chatbackend.adapters.providers.structured import spoken
 from chatbackend.domain.items import (
     FunctionCall,
     FunctionCallOutput,
@@ -25,12 +27,15 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, 
 
 Json = dict[str, Any]
 
+_UNSAID = frozenset(("reasoning_summary",))  # the dialect has no words for it
+
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     """Return the body, fields that we do not know first so that they never override ours.
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
+    request = spoken(fitted(request, profile, _UNSAID), profile)
     extra = passthrough(request, "chat")
     limit = request.max_output_tokens or profile.default_max_tokens
     ours = present(
@@ -44,10 +49,13 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         seed=request.seed,
         logprobs=True if request.top_logprobs is not None else None,
         top_logprobs=request.top_logprobs,
-        response_format=_response_format(request.text_format, profile),
+        response_format=_response_format(request.text_format),
         reasoning_effort=request.reasoning_effort,
+        verbosity=request.verbosity,
         user=request.user,
     )
+    if request.prefilled and profile.marks_prefill:
+        ours |= {"continue_final_message": True, "add_generation_prompt": False}
     if limit is not None:
         ours[profile.max_tokens_field] = limit
     return extra | ours | _tools(request, profile)
@@ -57,7 +65,7 @@ def _tools(request: ModelRequest, profile: ModelProfile) -> Json:
     if not request.tools:
         return {}
     if not profile.accepts_tools:
-        raise unsupported("tools")
+        raise unsupported("tools", param="tools")
     return present(
         tools=[_tool(tool) for tool in request.tools],
         tool_choice=_tool_choice(request.tool_choice),
@@ -76,15 +84,13 @@ def _tool_choice(choice: ToolChoice) -> str | Json | None:
     return None if choice.mode == "auto" else choice.mode
 
 
-def _response_format(wanted: TextFormat, profile: ModelProfile) -> Json | None:
+def _response_format(wanted: TextFormat) -> Json | None:
     match wanted.type:
         case "text":
             return None
         case "json_object":
             return {"type": "json_object"}
         case "json_schema":
-            if not profile.accepts_json_schema:
-                raise unsupported("a JSON schema for its answer")
             schema = present(
                 name=wanted.name or "answer",
                 schema=wanted.schema,
@@ -100,7 +106,7 @@ def _messages(request: ModelRequest, profile: ModelProfile) -> list[Json]:
     conversation = _Conversation(profile)
     if request.instructions:
         conversation.add_system(request.instructions)
-    for item in request.items:
+    for item in request.items if profile.accepts_tools else calls_in_words(request.items):
         conversation.add(item)
     messages = conversation.close()
     return alternating(messages) if profile.alternates else messages

@@ -1,4 +1,4 @@
-"""Messages for providers that take them in turns only: the system first, then the user and the model, the user last.
+"""Conversations for providers that take less: in turns only, the user last; without calls of tools.
 
 Source: what Perplexity answers to others: "After the (optional) system message(s), user and assistant roles should be
 alternating", "Last message must have role `user`".
@@ -9,6 +9,7 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from chatbackend.adapters.providers.codec import unsupported
+from chatbackend.domain.items import FunctionCall, FunctionCallOutput, InputText, Item, Message, OutputText
 
 Json = dict[str, Any]
 _SYSTEM = ("system", "developer")
@@ -27,6 +28,25 @@ def alternating(messages: Sequence[Json]) -> list[Json]:
     if rest[0]["role"] == "assistant":
         rest.insert(0, {"role": "user", "content": _OPENING})
     return first + [_joined(list(turn)) for _, turn in groupby(rest, key=lambda message: message["role"])]
+
+
+def calls_in_words(items: Iterable[Item]) -> list[Item]:
+    """Return the items with calls and their outputs as messages, for a model that has no tools of its own."""
+    told: list[Item] = []
+    names: dict[str, str] = {}
+    for item in items:
+        match item:
+            case FunctionCall():
+                names[item.call_id] = item.name
+                words = f"(Call of {item.name}: {item.arguments or '{}'})"
+                told.append(Message(item.id, "assistant", [OutputText(words)]))
+            case FunctionCallOutput(output=output):
+                opening = InputText(f"(Output of {names.get(item.call_id, 'a call')}:)")
+                parts = [InputText(output)] if isinstance(output, str) else output
+                told.append(Message(item.id, "user", [opening, *parts]))
+            case _:
+                told.append(item)
+    return told
 
 
 def _is_system(message: Json) -> bool:

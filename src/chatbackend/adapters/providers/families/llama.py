@@ -11,6 +11,15 @@ LLAMA31 = Family(
     "llama31",
     "LLAMA31",
     ChatCodec,
-    ModelProfile(accepts_images=False),
+    ModelProfile(
+        accepts_images=False,
+        calls_in_text=True,
+        thinking="none",
+        refuses=frozenset(("reasoning_effort", "verbosity")),
+    ),
+    (
+        (r"llama-?4|vision|llava|-vl\b", {"accepts_images": True}),
+        (r"gpt-oss|deepseek-?r1|qwen-?3|qwq|magistral", {"refuses": ["verbosity"], "thinking": "adaptive"}),
+    ),
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
 )

@@ -19,6 +19,7 @@ PERPLEXITY = Family(
     ChatCodec,
     ModelProfile(
         accepts_tools=False,
+        accepts_json_object=False,
         accepts_stream_options=False,  # usage comes unasked
         alternates=True,
         thinking="none",

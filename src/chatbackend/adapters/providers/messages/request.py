@@ -88,7 +88,7 @@ def _thinking(effort: str | None, profile: ModelProfile, max_tokens: int) -> Jso
 def _output_config(request: ModelRequest, profile: ModelProfile) -> Json:
     effort = request.reasoning_effort if profile.thinking == "adaptive" else None
     wanted = request.text_format
-    if wanted.type == "json_schema" and not profile.accepts_json_schema:
+    if wanted.type == "json_schema" and profile.structured != "native":
         raise unsupported("a JSON schema for its answer")
     return present(
         effort={"none": None, "minimal": "low"}.get(effort, effort) if effort else None,

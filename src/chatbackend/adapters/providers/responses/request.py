@@ -9,7 +9,9 @@ from typing import Any, assert_never, cast
 
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
+from chatbackend.adapters.providers.fitting import fitted
 from chatbackend.adapters.providers.responses.seal import reasoning_item
+from chatbackend.adapters.providers.structured import spoken
 from chatbackend.domain.items import (
     FunctionCall,
     FunctionCallOutput,
@@ -27,15 +29,15 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, 
 
 Json = dict[str, Any]
 
+_UNSAID = frozenset(("stop", "seed"))  # the dialect has no words for them
+
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     """Return the body, fields that we do not know first so that they never override ours.
 
-    A seed is dropped: where it is defined at all, it is best effort.
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    if request.stop:
-        raise unsupported("stop sequences")
+    request = spoken(fitted(request, profile, _UNSAID), profile)
     extra = passthrough(request, "responses")
     background = extra.pop("background", None) is True and request.stream  # without a stream, only polling would end it
     said = _input(request, profile)
@@ -52,7 +54,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         top_p=request.top_p,
         top_logprobs=request.top_logprobs,
         user=request.user,
-        text=(_fields(extra.get("text")) | _text(request, profile)) or None,
+        text=(_fields(extra.get("text")) | _text(request)) or None,
         reasoning=reasoning or None,
     )
     include = _include(extra.get("include"), _demanded(request, said, reasoning, profile))
@@ -84,7 +86,7 @@ def _tools(request: ModelRequest, profile: ModelProfile) -> Json:
     if not request.tools:
         return {}
     if not profile.accepts_tools:
-        raise unsupported("tools")
+        raise unsupported("tools", param="tools")
     # Unsaid, `strict` means yes to this API (it rewrites the schema) and no to the others.
     strict = None if request.extra_dialect == "responses" else False
     return present(
@@ -109,19 +111,17 @@ def _reasoning(request: ModelRequest) -> Json:
     return present(effort=request.reasoning_effort, summary=request.reasoning_summary)
 
 
-def _text(request: ModelRequest, profile: ModelProfile) -> Json:
-    return present(format=_format(request.text_format, profile), verbosity=request.verbosity)
+def _text(request: ModelRequest) -> Json:
+    return present(format=_format(request.text_format), verbosity=request.verbosity)
 
 
-def _format(wanted: TextFormat, profile: ModelProfile) -> Json | None:
+def _format(wanted: TextFormat) -> Json | None:
     match wanted.type:
         case "text":
             return None
         case "json_object":
             return {"type": "json_object"}
         case "json_schema":
-            if not profile.accepts_json_schema:
-                raise unsupported("a JSON schema for its answer")
             fields = present(strict=wanted.strict, description=wanted.description)
             name = wanted.name or "answer"
             return {"type": "json_schema", "name": name, "schema": wanted.schema or {}} | fields
