@@ -12,6 +12,7 @@ import anyio
 import msgspec
 import sqlalchemy.exc
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -171,11 +172,12 @@ def usage(
     if as_json:
         typer.echo(msgspec.json.encode({"since": begin, "by": by, "data": found}))
     else:
-        _out.print(_usage_table(by, found), soft_wrap=True)
+        # Numbers are never cut where nobody looks at a window.
+        (_out if _out.is_terminal else Console(width=200)).print(_usage_table(by, found))
 
 
 def _usage_table(by: By, found: list[Totals]) -> Table:
-    table = Table(Column(by, no_wrap=True))
+    table = Table(Column(by, overflow="fold"), box=box.SIMPLE_HEAD)
     for title in ("calls", "failed", "input", "cached", "output", "estimated", "unpriced", "cost"):
         table.add_column(title, justify="right", no_wrap=True)
     for each in found:

@@ -75,8 +75,55 @@ def test_a_whole_answer_has_its_usage_or_is_estimated_by_its_size() -> None:
     told = read(b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}', 10, streamed=False)
     assert told.ended
     assert told.usage() == Usage(1, 2)
-    assert read(b'{"choices":"' + b"x" * 26 + b'"}', streamed=False).usage() == Usage(100, 10, estimated=True)
-    assert read(b"", streamed=False).usage().estimated
+    assert read(b'{"x":1,"finish_reason":"stop"}' + b" " * 10, streamed=False).usage() == Usage(100, 10, estimated=True)
+    assert read(b"", streamed=False).usage() == Usage(100, 0, estimated=True)
+
+
+@pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b"<html>", b'{"choices":[{"finish_reason":null}]}'])
+def test_a_whole_body_that_is_no_answer_is_a_failure_that_costs_nothing(body: bytes) -> None:
+    account = read(body, streamed=False)
+    assert (account.outcome, account.usage()) == ("failed", Usage(estimated=True))
+
+
+@pytest.mark.parametrize(
+    ("stream", "outcome"),
+    [
+        (DELTA * 3, None),
+        (DELTA + STOP, "completed"),
+        (DELTA + STOP + TOLD + DONE, "completed"),
+        (DELTA + STOP.replace(b"stop", b"length") + TOLD, "incomplete"),
+        (DELTA + STOP.replace(b"stop", b"content_filter") + DONE, "incomplete"),
+        (DELTA + STOP.replace(b"stop", b"length") + DELTA + DONE, "incomplete"),
+        (DELTA + DONE, "failed"),
+        (b'data: {"error":{"message":"no"}}\n\n' + DONE, "failed"),
+        (DELTA.replace(b"hi", rb"\"finish_reason\":\"stop\""), None),
+    ],
+)
+def test_how_a_stream_ended_is_read_of_its_last_reason(stream: bytes, outcome: str | None) -> None:
+    assert read(stream).outcome == outcome
+
+
+def test_nothing_heard_has_not_ended() -> None:
+    assert read(b"", streamed=False).outcome is None
+    assert read(b'{"choices":[{"finish_reason": "length"}]}', streamed=False).outcome == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("details", "usage"),
+    [
+        (b'"prompt_tokens_details":null', Usage(5, 7)),
+        (b'"prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":1}', Usage(5, 7, 2, 1)),
+        (b'"num_cached_tokens":3', Usage(5, 7, 3)),
+        (b'"prompt_cache_hit_tokens":4', Usage(5, 7, 4)),
+    ],
+)
+def test_what_a_cache_gave_is_read_however_a_server_names_it(details: bytes, usage: Usage) -> None:
+    told = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,' + details + b"}}\n\n"
+    assert read(DELTA + STOP + told + DONE).usage() == usage
+
+
+def test_an_empty_usage_tells_nothing() -> None:
+    assert read(DELTA + STOP + b'data: {"choices":[],"usage":{}}\n\n').usage().estimated
 
 
 def test_an_error_inside_a_stream_is_one_event() -> None:

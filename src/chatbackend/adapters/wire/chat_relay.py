@@ -99,10 +99,15 @@ class Account:
         return "incomplete" if reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
-        """Return the provider's own count, else an estimate by events (a token each) and bytes."""
+        """Return the provider's own count, else an estimate by events (a token each) and bytes.
+
+        A whole body that is no answer, an error with a status of success, costs nothing.
+        """
         found = _read_usage(self._last_usage())
         if found is not None:
             return found
+        if not self._streamed and self.outcome == "failed":
+            return Usage(estimated=True)
         written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
 
