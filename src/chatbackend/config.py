@@ -60,6 +60,9 @@ class Settings(BaseModel):
 
     chatbackend_host: str = Field("127.0.0.1", description="Address to listen on.")
     chatbackend_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    chatbackend_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="Port that serves /metrics without a credential; default: only beside the API, with one."
+    )
     chatbackend_data_dir: Path = Field(
         Path("data"), description="Folder of all embedded state; a relative one lies where the server is started."
     )

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.routing import blamed, read_file
-from chatbackend.config import Settings
+from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.blobs.local import LocalBlobs as LocalBlobs
+from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
 from chatbackend.infra.db.chunk_sets import StoredIndexing as StoredIndexing
 from chatbackend.infra.db.conversations import Conversations
@@ -46,6 +47,7 @@ from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.infra.log.wakeups import Wakeups as Wakeups
+from chatbackend.infra.metrics import CountedLedger, Metrics
 from chatbackend.infra.models.catalog import Catalog as Catalog
 from chatbackend.infra.models.chat_relay import ChatRelay as ChatRelay
 from chatbackend.infra.models.http_model import HttpModel as HttpModel
@@ -71,6 +73,7 @@ from chatbackend.infra.web.files import FileRoutes as FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
 from chatbackend.infra.web.messages import MessageRoutes
+from chatbackend.infra.web.metrics import MetricsRoutes, metrics_port
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.reference import ReferenceRoutes
 from chatbackend.infra.web.responses import ResponseRoutes
@@ -146,6 +149,7 @@ class _Base:
     files: FileParts
     ask: AskModel
     prices: Prices
+    metrics: Metrics
     facts: Facts
     clock: SystemClock
     ids: Ids
@@ -185,10 +189,24 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         yield app
 
 
+@contextmanager
+def _metrics(settings: Settings) -> Generator[Metrics]:
+    """Return the process's numbers, served on their own port where there is one. Raises: BadSetting."""
+    metrics, port = Metrics(), settings.chatbackend_metrics_port
+    with ExitStack() as stack:
+        try:
+            if port is not None:
+                stack.enter_context(metrics_port(metrics, settings.chatbackend_host, port))
+        except OSError as error:
+            raise BadSetting(f"CHATBACKEND_METRICS_PORT is {port}: cannot listen there ({error.strerror}).") from error
+        yield metrics
+
+
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     """Open what must be closed again; the tasks last, so that they end before what they use."""
     folder = settings.chatbackend_data_dir
     await anyio.to_thread.run_sync(_prepare, folder, stack)
+    metrics = stack.enter_context(_metrics(settings))
     truth = await stack.enter_async_context(SqliteDatabase(folder / "truth.db", synchronous="FULL"))
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     path = settings.chatbackend_config
@@ -207,6 +225,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
         await stack.enter_async_context(Tasks()),
         files=parts,
         prices=prices,
+        metrics=metrics,
         ask=AskModel(catalog, Health(), ids, SystemRandom().random),
         facts=Facts(truth),
         clock=clock,
@@ -215,8 +234,10 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
 
 
 async def _engine(base: _Base) -> _Engine:
-    truth, turns = Responses(base.truth, base.clock, base.prices), Turns()
+    truth = CountedResponses(base.truth, base.clock, base.prices, metrics=base.metrics)
+    turns = Turns()
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
+    base.metrics.running = lambda: len(live.all_running())
     unstored_log = MemoryEventLog(time.monotonic)
     ports = Ports(
         truth,
@@ -251,7 +272,8 @@ def _web(
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
     conversations = Conversations(base.truth, base.clock)
-    ledger = Ledger(base.truth, base.clock, base.prices, report=report, spawn=base.tasks)
+    stored = Ledger(base.truth, base.clock, base.prices, report=report, spawn=base.tasks)
+    ledger = CountedLedger(stored, base.metrics)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
     parts = (
@@ -265,6 +287,34 @@ def _web(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
+        *_fronts(base, generate, ledger),
+        _sockets(base, engine, resolver),
+        ConversationRoutes(
+            conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit
+        ),
+        base.files,
+        MetricsRoutes(base.metrics),
+        system,
+    )
+    routes = [route for part in parts for route in part.routes()]
+    return WebApp(
+        routes,
+        [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],
+        aliases=azure_routes(routes, max_body_bytes=limit),
+        resolver=resolver,
+        origins=Origins(base.settings.chatbackend_allowed_origins),
+        access_log=log,
+        metrics=base.metrics,
+        new_request_id=lambda: base.ids("req"),
+    )
+
+
+def _fronts(
+    base: _Base, generate: Generate, ledger: CountedLedger
+) -> tuple[ChatRoutes, EmbeddingRoutes, MessageRoutes]:
+    """Return the routes that relay to providers of their dialect."""
+    limit = base.settings.chatbackend_max_body_bytes
+    return (
         ChatRoutes(
             base.ask.models,
             RelayChat(base.ask, ledger),
@@ -279,22 +329,6 @@ def _web(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
-        _sockets(base, engine, resolver),
-        ConversationRoutes(
-            conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit
-        ),
-        base.files,
-        system,
-    )
-    routes = [route for part in parts for route in part.routes()]
-    return WebApp(
-        routes,
-        [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],
-        aliases=azure_routes(routes, max_body_bytes=limit),
-        resolver=resolver,
-        origins=Origins(base.settings.chatbackend_allowed_origins),
-        access_log=log,
-        new_request_id=lambda: base.ids("req"),
     )
 
 

@@ -235,6 +235,9 @@ def _others() -> dict[tuple[str, str], Operation]:
         ("GET", "/livez"): Operation("live", _SERVER, "Health"),
         ("GET", "/readyz"): Operation("ready", _SERVER, "Health", errors=not_ready),
         ("GET", "/health"): Operation("health", _SERVER, "Health", errors=not_ready),
+        ("GET", "/metrics"): Operation(
+            "readMetrics", _SERVER, media={"text/plain": "The server's numbers in Prometheus' text format."}
+        ),
         ("GET", "/docs"): Operation("readDocs", _SERVER, media={"text/html": "The page."}),
         ("GET", "/openapi.json"): Operation("describeHttp", _SERVER, media={JSON: "OpenAPI 3.1."}),
         ("GET", "/asyncapi.json"): Operation("describeSockets", _SERVER, media={JSON: "AsyncAPI 3.0."}),

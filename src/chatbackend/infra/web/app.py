@@ -10,12 +10,14 @@ import structlog
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound
 from chatbackend.domain.identity import Principal
+from chatbackend.infra.metrics import Metrics
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.auth import Resolver
 from chatbackend.infra.web.http import Disconnected, Message, Receive, Request, Scope, Send, encode
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.routes import Route, Router
 
+EVENTS = b"text/event-stream"
 _NOBODY = Principal("", "", "", "")
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
 
@@ -25,15 +27,25 @@ class _Answer:
     """What was sent, for the log line and to know whether an error can still be shown."""
 
     send: Send
+    metrics: Metrics
     status: int = 0
+    streamed: bool = False
     cors: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if message["headers"][0][1].startswith(EVENTS):
+                self.streamed = True
+                self.metrics.streams_open += 1
             if self.cors:
                 message["headers"] = [*message["headers"], *self.cors]
         await self.send(message)
+
+    def end(self) -> None:
+        """Note that nothing more is sent."""
+        if self.streamed:
+            self.metrics.streams_open -= 1
 
 
 class WebApp:
@@ -52,6 +64,7 @@ class WebApp:
         origins: Origins,
         new_request_id: Callable[[], str],
         access_log: AccessLog | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.routes, public = list(routes), list(public)
         self._router = Router([*self.routes, *aliases])
@@ -61,6 +74,7 @@ class WebApp:
         self._origins = origins
         self._new_request_id = new_request_id
         self._access_log = access_log
+        self._metrics = metrics or Metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request or WebSocket."""
@@ -71,7 +85,7 @@ class WebApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        answer = _Answer(send, cors=self._origins.cors_headers(scope["headers"]))
+        answer = _Answer(send, self._metrics, cors=self._origins.cors_headers(scope["headers"]))
         request = Request(scope, receive, answer, {}, _NOBODY, self._new_request_id())
         pattern = ""
         try:
@@ -88,12 +102,16 @@ class WebApp:
         except Exception as error:  # the edge of a request: logged whole, shown without detail
             _log.error("request failed", request_id=request.request_id, route=pattern, exc_info=error)
             await _show(request, answer, Internal("The server failed on this request; the log has the cause."))
+        finally:
+            answer.end()
+        seconds, status = time.perf_counter() - began, answer.status or 499
+        self._metrics.answered(scope["method"], pattern, status, seconds)
         if self._access_log is not None:
             self._access_log(
                 method=scope["method"],
                 route=pattern or None,
-                status=answer.status or 499,
-                ms=round((time.perf_counter() - began) * 1000, 2),
+                status=status,
+                ms=round(seconds * 1000, 2),
                 request_id=request.request_id,
                 key=request.principal.key_id or None,
             )
@@ -106,7 +124,11 @@ class WebApp:
             if not self._origins.socket_allowed(scope["headers"]):
                 raise Forbidden("This origin is not allowed; see CHATBACKEND_ALLOWED_ORIGINS.")
             _, handler = await self._resolve(request, "WEBSOCKET")
-            await handler(request)
+            self._metrics.sockets_open += 1
+            try:
+                await handler(request)
+            finally:
+                self._metrics.sockets_open -= 1
         except ChatError as error:  # a handler raises it only before it accepts
             await _refuse_upgrade(scope, send, request, error)
         except Exception as error:  # the edge of a socket
