@@ -10,6 +10,7 @@ from chatbackend.domain.errors import ChatError, UpstreamTimeout
 from chatbackend.domain.routing import Journey, Step
 
 T = TypeVar("T")
+_TOO_LONG = "The provider's answer took too long."
 
 
 async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]]) -> T:
@@ -30,11 +31,14 @@ async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]]) -> T:
 async def until(parts: AsyncGenerator[T, None], ends_at: float, gap_s: float = inf) -> AsyncGenerator[T, None]:
     """Yield parts. Raises: UpstreamTimeout when the loop's clock reads `ends_at`, or none has come for `gap_s`."""
     while True:
+        left_s = ends_at - anyio.current_time()
+        if left_s <= 0:  # looked at for every part: one that is there already is taken without a wait to cut short
+            raise UpstreamTimeout(_TOO_LONG)
         try:
-            with anyio.fail_after(min(gap_s, ends_at - anyio.current_time())):
+            with anyio.fail_after(min(gap_s, left_s)):
                 part = await anext(parts)
         except TimeoutError as error:
-            raise UpstreamTimeout("The provider's answer took too long.") from error
+            raise UpstreamTimeout(_TOO_LONG) from error
         except StopAsyncIteration:
             return
         yield part
