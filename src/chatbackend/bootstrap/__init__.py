@@ -67,6 +67,7 @@ from chatbackend.infra.web.auth import Resolver, hash_key
 from chatbackend.infra.web.azure import azure_routes
 from chatbackend.infra.web.chat import ChatRoutes
 from chatbackend.infra.web.chat_front import ChatFront
+from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
 from chatbackend.infra.web.files import FileRoutes as FileRoutes
@@ -85,6 +86,7 @@ from chatbackend.infra.web.vector_stores import VectorStoreRoutes as VectorStore
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.clean_up import CleanUp as CleanUp
+from chatbackend.usecases.compact_conversation import CompactConversation
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_file import DeleteFile as DeleteFile
@@ -288,6 +290,11 @@ def _web(
             max_body_bytes=limit,
         ),
         *_fronts(base, generate, ledger),
+        CompactRoutes(
+            CompactConversation(base.ask.models, generate, engine.truth, clock=base.clock, new_id=base.ids),
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
         _sockets(base, engine, resolver),
         ConversationRoutes(
             conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit

@@ -1,7 +1,17 @@
 """What a model is given: the context that fits, and the passages that a search found, numbered for citing."""
 
 from chatbackend.domain.citations import CLOSE, OPEN
-from chatbackend.domain.items import FunctionCall, FunctionCallOutput, InputText, Item, Message, Reasoning, text_of
+from chatbackend.domain.compaction import expanded
+from chatbackend.domain.items import (
+    Compaction,
+    FunctionCall,
+    FunctionCallOutput,
+    InputText,
+    Item,
+    Message,
+    Reasoning,
+    text_of,
+)
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
 
@@ -46,6 +56,8 @@ def _size(item: Item) -> int:
             return sum(len(part.text) for part in parts if isinstance(part, InputText))
         case Reasoning():
             return 0
+        case Compaction():
+            return len(text_of(expanded(item)))
         case _:
             return len(text_of(item))
 

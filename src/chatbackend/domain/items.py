@@ -179,7 +179,16 @@ class FileSearchCall:
     type: Literal["file_search_call"] = "file_search_call"
 
 
-Item = Message | FunctionCall | FunctionCallOutput | Reasoning | FileSearchCall
+@dataclass(slots=True)
+class Compaction:
+    """A conversation made short; `encrypted_content` is for who made it."""
+
+    id: str
+    encrypted_content: str
+    type: Literal["compaction"] = "compaction"
+
+
+Item = Message | FunctionCall | FunctionCallOutput | Reasoning | FileSearchCall | Compaction
 OutputItem = Message | FunctionCall | Reasoning | FileSearchCall
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from chatbackend.domain.compaction import expanded
 from chatbackend.domain.context import fitting, grounded
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.items import InputFile, InputImage, InputText, Item, Message, Part
+from chatbackend.domain.items import Compaction, InputFile, InputImage, InputText, Item, Message, Part
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Ask
@@ -92,6 +93,8 @@ class PrepareRequest:
         return replace(request, model=deployment.upstream_name, items=items)
 
     async def _resolved(self, item: Item, principal: Principal, profile: ModelProfile) -> Item:
+        if isinstance(item, Compaction):
+            return expanded(item)
         if not isinstance(item, Message) or not any(isinstance(part, InputImage | InputFile) for part in item.content):
             return item
         parts = [await self._part(part, principal, profile) for part in item.content]

@@ -10,6 +10,7 @@ from chatbackend.domain.errors import InvalidRequest
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_NESTING = 200  # far from where encoding what was decoded would run out of stack
+_MISSING = re.compile(r"Object missing required field `(.+)`")
 _KEY_OF = "`key` in "  # msgspec complains "Expected ... - at `$.tools[0].name`", or "... - at `key` in `$.metadata`"
 
 
@@ -24,7 +25,7 @@ def converted(body: Mapping[str, Any], shape: type[S]) -> S:
     try:
         return msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
-        raise _worded(error) from error
+        raise worded(error) from error
 
 
 def refuse_deep(body: Mapping[str, Any]) -> None:
@@ -37,9 +38,12 @@ def refuse_deep(body: Mapping[str, Any]) -> None:
     raise InvalidRequest(f"The body is nested deeper than {MAX_NESTING}.", code="invalid_json")
 
 
-def _worded(error: msgspec.ValidationError) -> InvalidRequest:
-    """Word a shape error so that it names the field it is about."""
+def worded(error: msgspec.ValidationError) -> InvalidRequest:
+    """Return a shape error in words that name the field it is about."""
     message, _, place = str(error).partition(" - at ")
+    if not place and (missing := _MISSING.fullmatch(message)):
+        said = f"Missing required parameter: '{missing[1]}'."
+        return InvalidRequest(said, param=missing[1], code="missing_required_parameter")
     where = place.removeprefix(_KEY_OF).strip("`").removeprefix("$").removeprefix(".")
     kind = "key of " if place.startswith(_KEY_OF) else ""
     param = re.split(r"[.\[]", where)[0] or None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from chatbackend.adapters.api.checking import worded
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
@@ -65,15 +66,9 @@ def _read(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401 - the caller na
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `$.")
-        raise InvalidRequest(f"{error}.", param=place.rstrip("`").partition("[")[0] or _missing(said)) from error
+        raise worded(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
-
-
-def _missing(said: str) -> str | None:
-    """Return the name in "Object missing required field `name`"."""
-    return said.partition("missing required field `")[2].rstrip("`") or None
 
 
 def answer(request: EmbeddingRequest, vectors: Sequence[bytes]) -> bytes:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chatbackend.domain import items as domain
+from chatbackend.domain.compaction import is_ours
 from chatbackend.domain.errors import InvalidRequest
 
 NewId = Callable[[str], str]
@@ -216,6 +217,17 @@ class FileSearchCall(Tagged, tag="file_search_call"):
         return domain.FileSearchCall(self.id or new_id("fs"), self.queries, self.status, results)
 
 
+class Compaction(Tagged, tag="compaction"):
+    encrypted_content: str
+    id: str | None = None
+
+    def to_domain(self, new_id: NewId) -> domain.Compaction:
+        item = domain.Compaction(self.id or new_id("cmp"), self.encrypted_content)
+        if not is_ours(item):
+            raise InvalidRequest("This compaction was made by another service, which alone can read it.", param="input")
+        return item
+
+
 class ItemReference(Tagged, tag="item_reference"):
     """Names an item that is already in the context; it adds nothing here."""
 
@@ -225,7 +237,7 @@ class ItemReference(Tagged, tag="item_reference"):
         return None
 
 
-Item = Message | FunctionCall | FunctionCallOutput | Reasoning | FileSearchCall | ItemReference
+Item = Message | FunctionCall | FunctionCallOutput | Reasoning | FileSearchCall | Compaction | ItemReference
 InputItems = Annotated[list[dict[str, Any]], Meta(description="Items of the Responses API, oldest first.")]
 
 _ENCODER = msgspec.json.Encoder()

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from chatbackend.adapters.api import conversations, responses, vector_stores
 from chatbackend.adapters.api.chat.request import ChatRequest
+from chatbackend.adapters.api.compaction import CompactRequest
 from chatbackend.adapters.api.embeddings import EmbeddingRequest
 from chatbackend.adapters.api.messages import shapes as messages
 
@@ -53,12 +54,12 @@ _CREATE = (
     "Unknown fields are passed on to providers that speak Chat Completions. A generation that fails answers with its "
     "error, `x-should-retry: false` and `error.response_id`; with `stream` or `background` it is a failed response."
 )
+_SHARED = "With the header `anthropic-version` in Anthropic's shape, in pages (`limit`, `after_id`, `before_id`)."
 _CHAT = (
     "Requests to providers that speak Chat Completions are relayed byte by byte, and so are their answers; for any "
     "other they are translated. What only this dialect can say (penalties, `logit_bias`, audio, fields that are not "
     "listed) is refused there, and what a server may ignore (`metadata`, `store`, `service_tier`...) is dropped."
 )
-_SHARED = "With the header `anthropic-version` in Anthropic's shape, in pages (`limit`, `after_id`, `before_id`)."
 _MESSAGES = (
     "Anthropic's Messages API over any provider. Errors have Anthropic's envelope. What only Claude understands (its "
     "own tools, `top_k`, fields that are not listed) is refused where the model is another."
@@ -220,6 +221,9 @@ def _others() -> dict[tuple[str, str], Operation]:
                 502: _FAILED,
             },
             more=_CHAT,
+        ),
+        ("POST", "/v1/responses/compact"): Operation(
+            "compactResponse", _RESPONSES, "CompactedResponse", CompactRequest, errors={502: _FAILED}
         ),
         ("POST", "/v1/embeddings"): Operation(
             "createEmbeddings",

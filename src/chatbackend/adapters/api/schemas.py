@@ -286,6 +286,9 @@ def _others() -> dict[str, Schema]:
         "Conversation": whole(id=TEXT, object=kind("conversation"), created_at=SECONDS, metadata=METADATA),
         "Model": whole(id=TEXT, object=kind("model"), created=SECONDS, owned_by=TEXT),
         "ChatCompletion": _chat_completion(),
+        "CompactedResponse": said(
+            {"type": "object"}, "One item that stands for the whole conversation, and its usage."
+        ),
         "EmbeddingList": said({"type": "object"}, "Vectors in the order of the texts, as the Embeddings API has them."),
         "Health": whole(status=kind("ok")),
         "Error": whole("What every refusal and failure looks like.", error=error),

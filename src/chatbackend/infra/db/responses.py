@@ -9,7 +9,7 @@ from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.items import FunctionCallOutput, Item, OutputItem
+from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
 from chatbackend.domain.usage import Settlement, Usage
@@ -340,7 +340,7 @@ async def _response(tx: Transaction, row: Row) -> Response:
         instructions=ask.instructions,
         metadata=ask.metadata,
         shown=ask.shown,
-        output=[item for item in found if not isinstance(item, FunctionCallOutput)],
+        output=[item for item in found if isinstance(item, OutputItem)],
         usage=None if row["usage"] is None else _decode_usage(row["usage"]),
         failure=Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None,
         incomplete_reason=row["incomplete_reason"],
