@@ -1,6 +1,5 @@
 """`POST /v1/chat/completions` over providers of any dialect: read, generate, write."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import reduce
@@ -16,7 +15,7 @@ from chatbackend.adapters.wire.chat_relay import error_event
 from chatbackend.domain.errors import ChatError, InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.usage import Usage
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, decode_object, encode
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode
 from chatbackend.infra.web.streams import EventStream, Watch
 from chatbackend.usecases.generate import Generate, Generation
 from chatbackend.usecases.ports import Clock, NewId
@@ -33,18 +32,11 @@ class ChatFront:
     async def complete(self, request: Request, body: bytes) -> None:
         """Answer a request whose body was read."""
         ask = read(decode_object(body))
-        watch = Watch(request)
-        try:
+        with Watch(request):
             async with self._begun(request.principal, ask) as generations:
                 request.answered[DEPLOYMENT] = generations[0].deployment.name
                 request.answered[ATTEMPTS] = str(sum(each.attempts for each in generations))
                 await (self._stream if ask.stream else self._answer)(request, ask, generations)
-        except asyncio.CancelledError:
-            if watch.gone:
-                raise Disconnected from None
-            raise
-        finally:
-            watch.close()
 
     @asynccontextmanager
     async def _begun(self, principal: Principal, ask: ChatAsk) -> AsyncGenerator[Sequence[Generation], None]:
