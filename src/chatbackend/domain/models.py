@@ -36,6 +36,7 @@ class ModelProfile:
     alternates: bool = False  # takes system messages first, then the user's and its own in turns, the user's last
     calls_in_text: bool = False  # may write a tool call into its text
     thinking: Literal["none", "adaptive", "budget"] = "adaptive"
+    can_stop_thinking: bool = True  # takes the word that it should not think
     refuses: frozenset[str] = frozenset()
 
 
@@ -80,7 +81,6 @@ class ModelRequest:
     inside `instructions` for models that read prompts; the `local` model answers from them).
     `extra` holds request fields that we do not know: they are spoken only to a provider of `extra_dialect`.
     `hints` holds fields of that dialect which its own definition lets a server ignore: dropped elsewhere.
-    `headers` are such hints, too.
     """
 
     model: str
@@ -105,5 +105,4 @@ class ModelRequest:
     passages: list[Passage] = field(default_factory=list[Passage])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     hints: dict[str, Any] = field(default_factory=dict[str, Any])
-    headers: dict[str, str] = field(default_factory=dict[str, str])
     extra_dialect: Literal["responses", "chat", "messages"] = "chat"

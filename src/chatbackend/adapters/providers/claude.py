@@ -11,6 +11,8 @@ from chatbackend.adapters.providers.codec import Reader, WireRequest
 from chatbackend.adapters.providers.messages.reader import ClaudeReader
 from chatbackend.adapters.providers.messages.request import request_body
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
+from chatbackend.adapters.providers.steps import SteppedReader, through
+from chatbackend.adapters.providers.structured import structured_steps
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -43,14 +45,15 @@ class ClaudeCodec:
 
     def reader(self, request: ModelRequest) -> Reader:
         """Return a fresh reader for one streamed answer."""
-        return ClaudeReader()
+        steps = structured_steps(request, self._profile)
+        return SteppedReader(ClaudeReader(), steps) if steps else ClaudeReader()
 
     def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.
 
         Raises: UpstreamError (and below) when it is none.
         """
-        return ClaudeReader().whole(body)
+        return through(ClaudeReader().whole(body), structured_steps(request, self._profile))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
         """Return what a status that is not 2xx means; header names are lower case."""

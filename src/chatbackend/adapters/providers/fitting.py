@@ -9,6 +9,7 @@ from typing import Any
 from chatbackend.adapters.providers.codec import unsupported
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
+OPENING = "(You begin.)"  # stands for the user where the model spoke first: a greeting, or a conversation cut short
 # By their own definitions best effort, advice, or a label: leaving them out changes nothing that was promised.
 DROPPED = frozenset(("seed", "user", "reasoning_summary", "verbosity"))
 # Values that ask for what happens anyway.

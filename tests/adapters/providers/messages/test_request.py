@@ -24,7 +24,7 @@ from chatbackend.domain.items import (
 )
 from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, TextFormat, ToolChoice
 
-PROFILE = ModelProfile(max_output_tokens=100)
+PROFILE = ModelProfile(max_output_tokens=100, accepts_json_object=False)
 TOOL = FunctionTool("f", "does", {"type": "object"}, strict=True)
 SIGNED, REDACTED = "claude.signature.s==", "claude.redacted.d=="
 Json = dict[str, Any]
@@ -35,7 +35,9 @@ def body(*items: Item, profile: ModelProfile = PROFILE, **fields: Any) -> Json: 
 
 
 def turns(*items: Item) -> list[Json]:
-    return body(*items)["messages"]
+    """Return the turns, without the one that opens a conversation which the model began."""
+    messages = body(*items)["messages"]
+    return messages[1:] if messages[0] == {"role": "user", "content": [words("(You begin.)")]} else messages
 
 
 def user(*parts: Part) -> Message:
@@ -92,9 +94,21 @@ def test_a_plain_request_holds_only_what_was_asked_and_the_limit_that_is_demande
             {"text_format": TextFormat("json_schema", "n", {"type": "object"})},
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
         ),
-        ({"text_format": TextFormat("json_object")}, {"system": "Answer with one JSON object and nothing else."}),
+        (
+            {"text_format": TextFormat("json_object")},
+            {"system": "Answer with one JSON object and nothing else: no code fence, no words around it."},
+        ),
         ({"stream": False}, {"stream": False}),
-        ({"seed": 1, "top_logprobs": 2}, {"seed": None, "top_logprobs": None}),
+        ({"seed": 1, "verbosity": "low"}, {"seed": None, "verbosity": None}),
+        (
+            {"reasoning_effort": "low", "reasoning_summary": "auto"},
+            {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "low"}},
+        ),
+        (
+            {"extra": {"top_k": 3}, "hints": {"cache_control": {"type": "ephemeral"}}, "extra_dialect": "messages"},
+            {"top_k": 3, "cache_control": {"type": "ephemeral"}},
+        ),
+        ({"hints": {"prompt_cache_key": "k"}, "extra_dialect": "chat"}, {"prompt_cache_key": None}),
     ],
 )
 def test_a_setting_is_spelled_as_the_dialect_does(fields: Json, expected: Json) -> None:
@@ -281,3 +295,25 @@ def test_what_a_model_does_not_take_is_refused_before_dialling(item: Item, profi
     with pytest.raises(InvalidRequest) as caught:
         body(item, profile=profile, **fields)
     assert caught.value.code == "unsupported_by_model"
+
+
+def test_a_conversation_that_the_model_began_is_opened_by_the_user() -> None:
+    assert [turn["role"] for turn in body(said("hello"), HI)["messages"]] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(("beginning", "sent"), [("So \n", "So"), ("So", "So"), (" \n", None)])
+def test_a_beginning_of_the_answer_ends_without_white_space(beginning: str, sent: str | None) -> None:
+    profile = ModelProfile(accepts_prefill=True)
+    messages = body(HI, said(beginning), profile=profile, prefilled=True)["messages"]
+    assert messages[1:] == ([{"role": "assistant", "content": [words(sent)]}] if sent else [])
+
+
+def test_a_model_that_cannot_stop_thinking_is_not_told_to() -> None:
+    made = body(HI, profile=ModelProfile(can_stop_thinking=False), reasoning_effort="none")
+    assert "thinking" not in made
+
+
+def test_probabilities_are_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        body(HI, top_logprobs=2)
+    assert caught.value.param == "top_logprobs"

@@ -9,11 +9,11 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from chatbackend.adapters.providers.codec import unsupported
+from chatbackend.adapters.providers.fitting import OPENING
 from chatbackend.domain.items import FunctionCall, FunctionCallOutput, InputText, Item, Message, OutputText
 
 Json = dict[str, Any]
 _SYSTEM = ("system", "developer")
-_OPENING = "(You begin.)"  # stands for the user where the model spoke first: a greeting, or a conversation cut short
 
 
 def alternating(messages: Sequence[Json]) -> list[Json]:
@@ -26,7 +26,7 @@ def alternating(messages: Sequence[Json]) -> list[Json]:
     if not rest or rest[-1]["role"] == "assistant":
         raise unsupported("a conversation that does not end with the user", param="input")
     if rest[0]["role"] == "assistant":
-        rest.insert(0, {"role": "user", "content": _OPENING})
+        rest.insert(0, {"role": "user", "content": OPENING})
     return first + [_joined(list(turn)) for _, turn in groupby(rest, key=lambda message: message["role"])]
 
 

@@ -3,6 +3,7 @@
 Source: https://platform.openai.com/docs/models and its guide to reasoning models.
 """
 
+from chatbackend.adapters.providers.counting import BY_RESPONSES
 from chatbackend.adapters.providers.family import Facts, Family
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
@@ -33,4 +34,5 @@ OPENAI = Family(
     FACTS,
     apis={"responses": ResponsesCodec},
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
+    counting=BY_RESPONSES,
 )

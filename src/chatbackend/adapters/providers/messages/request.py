@@ -13,7 +13,9 @@ import msgspec
 
 from chatbackend.adapters.providers.codec import GARBAGE, passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
+from chatbackend.adapters.providers.fitting import OPENING, fitted
 from chatbackend.adapters.providers.messages.seal import thinking_block
+from chatbackend.adapters.providers.structured import spoken
 from chatbackend.domain.items import (
     FunctionCall,
     FunctionCallOutput,
@@ -35,8 +37,9 @@ Block = tuple[str, Json]  # (role, content block)
 
 _MIN_BUDGET = 1024
 _BUDGETS = {"minimal": _MIN_BUDGET, "low": 4_096, "medium": 12_288, "high": 24_576, "xhigh": 32_768, "max": 65_536}
+_EFFORTS = {"none": None, "minimal": "low"}
 _THINKING = ("thinking", "redacted_thinking")
-_JSON_ONLY = "Answer with one JSON object and nothing else."
+_UNSAID = frozenset(("seed", "top_logprobs", "verbosity"))  # the dialect has no words for them
 
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
@@ -44,6 +47,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
+    request = spoken(fitted(request, profile, _UNSAID), profile)
     extra = passthrough(request, "messages")
     max_tokens = request.max_output_tokens or profile.default_max_tokens or profile.max_output_tokens
     ours = present(
@@ -56,7 +60,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         top_p=request.top_p,
         stop_sequences=request.stop or None,
         metadata={"user_id": request.user} if request.user else None,
-        thinking=_thinking(request.reasoning_effort, profile, max_tokens),
+        thinking=_thinking(request, profile, max_tokens),
         output_config=_output_config(request, profile) or None,
     )
     return extra | ours | _tools(request, profile)
@@ -65,8 +69,6 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
 def _system(request: ModelRequest) -> str:
     texts = [request.instructions or ""]
     texts += [text_of(item) for item in request.items if _is_system(item)]
-    if request.text_format.type == "json_object":  # no field of the API says it
-        texts.append(_JSON_ONLY)
     return "\n\n".join(filter(None, texts))
 
 
@@ -74,13 +76,14 @@ def _is_system(item: Item) -> bool:
     return isinstance(item, Message) and item.role in {"system", "developer"}
 
 
-def _thinking(effort: str | None, profile: ModelProfile, max_tokens: int) -> Json | None:
+def _thinking(request: ModelRequest, profile: ModelProfile, max_tokens: int) -> Json | None:
+    effort = request.reasoning_effort
     if effort is None or profile.thinking == "none":
         return None
     if effort == "none":
-        return {"type": "disabled"}
+        return {"type": "disabled"} if profile.can_stop_thinking else None
     if profile.thinking == "adaptive":
-        return {"type": "adaptive"}
+        return present(type="adaptive", display="summarized" if request.reasoning_summary else None)
     budget = min(_BUDGETS.get(effort, _MIN_BUDGET), max_tokens - 1)
     return {"type": "enabled", "budget_tokens": budget} if budget >= _MIN_BUDGET else None
 
@@ -88,10 +91,8 @@ def _thinking(effort: str | None, profile: ModelProfile, max_tokens: int) -> Jso
 def _output_config(request: ModelRequest, profile: ModelProfile) -> Json:
     effort = request.reasoning_effort if profile.thinking == "adaptive" else None
     wanted = request.text_format
-    if wanted.type == "json_schema" and profile.structured != "native":
-        raise unsupported("a JSON schema for its answer")
     return present(
-        effort={"none": None, "minimal": "low"}.get(effort, effort) if effort else None,
+        effort=_EFFORTS.get(effort, effort) if effort else None,
         format={"type": "json_schema", "schema": wanted.schema or {}} if wanted.type == "json_schema" else None,
     )
 
@@ -100,7 +101,7 @@ def _tools(request: ModelRequest, profile: ModelProfile) -> Json:
     if not request.tools:
         return {}
     if not profile.accepts_tools:
-        raise unsupported("tools")
+        raise unsupported("tools", param="tools")
     return present(tools=[_tool(tool) for tool in request.tools], tool_choice=_tool_choice(request))
 
 
@@ -125,12 +126,22 @@ def _tool_choice(request: ModelRequest) -> Json | None:
 
 
 def _turns(blocks: Sequence[Block]) -> list[Json]:
-    """Return alternating turns; in the user's, tool results come first, as the API demands."""
+    """Return alternating turns, the user's first; in the user's, tool results come first, as the API demands."""
     turns: list[Json] = []
-    for role, group in groupby(_without_last_thoughts(blocks), key=lambda block: block[0]):
+    for role, group in groupby(_without_last_thoughts(_without_last_spaces(blocks)), key=lambda block: block[0]):
         content = sorted((block for _, block in group), key=lambda block: block["type"] != "tool_result")
         turns.append({"role": role, "content": content})
+    if turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
     return turns
+
+
+def _without_last_spaces(blocks: Sequence[Block]) -> Sequence[Block]:
+    """Leave out white space that an answer to go on from would end with: the API refuses it."""
+    if not blocks or blocks[-1][0] != "assistant" or blocks[-1][1]["type"] != "text":
+        return blocks
+    text = blocks[-1][1]["text"].rstrip()
+    return [*blocks[:-1], ("assistant", {"type": "text", "text": text})] if text else blocks[:-1]
 
 
 def _without_last_thoughts(blocks: Sequence[Block]) -> list[Block]:
