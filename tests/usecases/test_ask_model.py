@@ -129,8 +129,9 @@ async def test_nothing_is_dialled_before_its_row_is_written() -> None:
         ([BROKEN], Usage(estimated=True)),
         ([UpstreamOverloaded("busy")], Usage(estimated=True)),
         ([UpstreamTimeout("late")], Usage(2, estimated=True)),
-        ([UsageReported(Usage(9, 1)), UpstreamCut("cut")], Usage(9, 1)),
-        ([UsageReported(Usage(9, 1))], Usage(9, 1)),
+        ([UsageReported(Usage(9, 1)), UpstreamCut("cut")], Usage(9, 1, estimated=True)),
+        ([UsageReported(Usage(9, 1))], Usage(9, 1, estimated=True)),
+        ([UsageReported(Usage(9, 1)), BROKEN], Usage(9, 1, estimated=True)),
         ([], Usage(2, estimated=True)),
     ],
 )

@@ -57,6 +57,4 @@ def of_part(reported: Usage, guess: Usage) -> Usage:
 
     Some tell the input at the start and the output at the end: the output is then no less than what came.
     """
-    if guess.output_tokens <= reported.output_tokens:
-        return reported
-    return replace(reported, output_tokens=guess.output_tokens, estimated=True)
+    return replace(reported, output_tokens=max(reported.output_tokens, guess.output_tokens), estimated=True)

@@ -82,7 +82,8 @@ def test_a_stream_is_over_with_its_end_mark_and_not_with_text_that_looks_like_it
 def test_what_was_not_told_is_estimated_from_what_came() -> None:
     assert read(START + DELTA * 3).usage() == Usage(7, 3, 2, estimated=True)
     assert read(DELTA * 3).usage() == Usage(100, 3, estimated=True)
-    assert read(b"x" * 40, streamed=False).usage() == Usage(100, 10, estimated=True)
+    assert read(b'{"stop_reason":"end_turn"}' + b" " * 14, streamed=False).usage() == Usage(100, 10, estimated=True)
+    assert read(b'{"type":"error","error":{}}', streamed=False).usage() == Usage(estimated=True), "no answer"
     assert read(b'data: {"type":"message_start",}\n\n').usage() == Usage(100, 0, estimated=True)
 
 

@@ -22,7 +22,7 @@ _START, _DELTA, _STOP = (
     for name in (b"message_start", b"message_delta", b"message_stop")
 )
 _TOKEN = b"content_block_delta"
-_CUT_SHORT = frozenset(("max_tokens", "refusal", "model_context_window_exceeded"))
+_CUT_SHORT = frozenset(("max_tokens", "model_context_window_exceeded"))
 
 
 class Asked(msgspec.Struct):
@@ -111,13 +111,18 @@ class Account:
         return "incomplete" if reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
-        """Return the provider's own count; of what it did not tell, an estimate by deltas (a token each) and bytes."""
+        """Return the provider's own count; of what it did not tell, an estimate by deltas (a token each) and bytes.
+
+        A whole body that is no answer, an error with a status of success, costs nothing.
+        """
         told, first, last = ClaudeUsage(), self._first(), self._last()
         if first is not None and first.message is not None and first.message.usage is not None:
             told.update(first.message.usage)
         if last is not None and last.usage is not None:
             told.update(last.usage)
             return told.to_domain()
+        if not self._streamed and self.outcome == "failed":
+            return Usage(estimated=True)
         written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         if told.input_tokens is None:
             return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
