@@ -175,13 +175,15 @@ async def test_several_choices_make_one_whole_answer(http: httpx2.AsyncClient, b
 
 
 @WAYS
+@pytest.mark.parametrize(("script", "status"), [("status-400", 400), ("silent", 504)])
 async def test_one_choice_that_fails_before_its_first_token_fails_all(
-    http: httpx2.AsyncClient, upstream: Upstream, booked: Booked, way: Way
+    http: httpx2.AsyncClient, upstream: Upstream, booked: Booked, *, script: str, status: int, way: Way
 ) -> None:
+    """The others are hung up on, whether they have begun (behind a silent one) or not (behind a quick one)."""
     before = len(upstream.calls)
-    asked = body(f"claude/scripted-fail-1-times-status-400-n50-d20-{way}", n=3, stream=way == "streamed")
-    answer = await http.post(PATH, json=asked | {"messages": [{"role": "user", "content": f"first {way}"}]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_prompt")
+    asked = body(f"claude/scripted-fail-1-times-{script}-n400-d20", n=3, stream=way == "streamed")
+    answer = await http.post(PATH, json=asked | {"messages": [{"role": "user", "content": f"{script} {way}"}]})
+    assert answer.status_code == status
     calls = upstream.calls[before:]
     with anyio.fail_after(HANG_UP_S * 4):
         for call in calls:

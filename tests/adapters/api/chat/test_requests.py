@@ -235,6 +235,7 @@ def test_only_sealed_reasoning_comes_back_and_before_what_it_led_to() -> None:
                 {"type": "reasoning.encrypted", "data": "d", "index": 1},
                 {"type": "reasoning.text", "text": "unsealed"},
                 {"type": "reasoning.summary", "summary": "short"},
+                {},
             ],
             "tool_calls": None,
             "annotations": [],

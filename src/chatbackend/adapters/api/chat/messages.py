@@ -87,7 +87,7 @@ class ChatCustomToolCall(Struct, tag_field="type", tag="custom"):
 class ChatReasoningDetail(Struct):
     """A stretch of reasoning as it was given out: `signature` seals a text, `data` stands for a hidden one."""
 
-    type: str
+    type: str = ""
     text: str | None = None
     signature: str | None = None
     data: str | None = None
