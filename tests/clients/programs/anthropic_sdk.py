@@ -11,8 +11,9 @@ from typing import Any
 import anthropic
 import pydantic
 
+from tests.clients.programs.driver import PIXEL, Answer, Driver, Failure, Question, Settings, ToolCall
 from tests.clients.programs.either import each, opened, value
-from tests.clients.programs.harness import PIXEL, Answer, Driver, Failure, Question, Settings, ToolCall, run
+from tests.clients.programs.harness import run
 
 CLASSES: dict[str, Any] = {"sync": anthropic.Anthropic, "async": anthropic.AsyncAnthropic}
 MAX_TOKENS = 1024

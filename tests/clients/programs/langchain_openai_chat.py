@@ -12,18 +12,8 @@ import openai
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
-from tests.clients.programs.harness import (
-    PIXEL,
-    SHAPE,
-    Answer,
-    Driver,
-    Failure,
-    Question,
-    Settings,
-    Tool,
-    ToolCall,
-    run,
-)
+from tests.clients.programs.driver import PIXEL, SHAPE, Answer, Driver, Failure, Question, Settings, Tool, ToolCall
+from tests.clients.programs.harness import run
 
 
 class Chat(Driver):

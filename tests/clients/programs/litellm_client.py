@@ -14,7 +14,8 @@ import litellm
 import openai
 import pydantic
 
-from tests.clients.programs.harness import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, ToolCall, run
+from tests.clients.programs.driver import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, ToolCall
+from tests.clients.programs.harness import run
 
 litellm.suppress_debug_info = True  # no advice on the terminal
 

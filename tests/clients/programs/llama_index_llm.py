@@ -16,7 +16,8 @@ from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAIResponses
 from llama_index.llms.openai_like import OpenAILike
 
-from tests.clients.programs.harness import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, run
+from tests.clients.programs.driver import PIXEL, Answer, Driver, Failure, Question, Settings, Tool
+from tests.clients.programs.harness import run
 
 
 class City(pydantic.BaseModel):

@@ -10,8 +10,9 @@ from typing import Any
 import openai
 import pydantic
 
+from tests.clients.programs.driver import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, ToolCall
 from tests.clients.programs.either import each, opened, value
-from tests.clients.programs.harness import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, ToolCall, run
+from tests.clients.programs.harness import run
 
 KIND, PLACE = sys.argv[1:]
 CLASSES: dict[tuple[str, str], Any] = {

@@ -19,7 +19,8 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from tests.clients.programs.harness import PIXEL, Answer, Driver, Failure, Question, Settings, Tool, run
+from tests.clients.programs.driver import PIXEL, Answer, Driver, Failure, Question, Settings, Tool
+from tests.clients.programs.harness import run
 
 
 class City(pydantic.BaseModel):

@@ -1,4 +1,4 @@
-// What every client program in JavaScript does: the checks of `tests/clients/programs/harness.py`, over a driver that
+// What every client program in JavaScript does: the checks of `tests/clients/programs/checks.py`, over a driver that
 // spells one client's way to ask. Configured by the same CLIENT_... variables; prints a JSON line a check.
 
 export const PIXEL =
