@@ -82,11 +82,13 @@ from chatbackend.infra.web.routes import Route as Route
 from chatbackend.infra.web.sockets import ResponseSockets
 from chatbackend.infra.web.store_files import StoreFileRoutes as StoreFileRoutes
 from chatbackend.infra.web.system import SystemRoutes
+from chatbackend.infra.web.token_counts import TokenCountRoutes
 from chatbackend.infra.web.vector_stores import VectorStoreRoutes as VectorStoreRoutes
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.clean_up import CleanUp as CleanUp
 from chatbackend.usecases.compact_conversation import CompactConversation
+from chatbackend.usecases.count_tokens import CountTokens
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_file import DeleteFile as DeleteFile
@@ -292,6 +294,14 @@ def _web(
         *_fronts(base, generate, ledger),
         CompactRoutes(
             CompactConversation(base.ask.models, generate, engine.truth, clock=base.clock, new_id=base.ids),
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
+        TokenCountRoutes(
+            base.ask.models,
+            CountTokens(base.ask.models, PrepareRequest(base.files.attachments)),
+            truth=engine.truth,
+            conversations=conversations,
             new_id=base.ids,
             max_body_bytes=limit,
         ),

@@ -16,6 +16,7 @@ from chatbackend.infra.models.http_model import HttpModel
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.models.token_counter import RelayedCounter
 from chatbackend.infra.registry import FAMILIES
 from chatbackend.usecases.ports import Api, Deployment, Relay
 
@@ -80,8 +81,12 @@ class _Provider:
         codec = family.codec_for(self._api, profile_of(family, model or name))
         url = partial(family.url, Address(self._endpoint, name, self._version))
         http = HttpModel(self._session, url=url, codec=codec, credential=self._credential)
-        relays: dict[Api, Relay] = {
-            api: ChatRelay(self._lean, codec, url=url(path), credential=self._credential)
-            for api, path in family.relays.items()
-        }
-        return Deployment(f"{family.name}/{name}", family.name, name, http, relays)
+
+        def relay(path: str) -> ChatRelay:
+            return ChatRelay(self._lean, codec, url=url(path), credential=self._credential)
+
+        relays: dict[Api, Relay] = {api: relay(path) for api, path in family.relays.items()}
+        counting, counter = family.counting, None
+        if counting is not None:
+            counter = RelayedCounter(relay(counting.path), counting, codec.profile)
+        return Deployment(f"{family.name}/{name}", family.name, name, http, relays, counter)

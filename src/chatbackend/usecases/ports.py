@@ -103,6 +103,18 @@ class Relay(Protocol):
         ...
 
 
+class TokenCounter(Protocol):
+    """Asks a provider how many tokens a request has. Nothing is generated, and nothing is billed."""
+
+    async def __call__(self, request: ModelRequest, timeouts: Timeouts) -> int:
+        """Return the count. Raises: InvalidRequest for what it has no way to say, UpstreamError (and below)."""
+        ...
+
+    async def of_body(self, body: bytes, timeouts: Timeouts, headers: Mapping[str, str]) -> int:
+        """Return the count of a request in the provider's own dialect. Raises: UpstreamError (and below)."""
+        ...
+
+
 class RelayLedger(Protocol):
     """The ledger of relayed calls."""
 
@@ -122,7 +134,7 @@ Api = Literal["chat", "messages", "embeddings"]
 class Deployment:
     """A model that can be asked for: its public name, who owns it, and how to reach it.
 
-    `relays` pass requests through as they are, by the API that the provider speaks.
+    `relays` pass requests through as they are, by the API that the provider speaks. `counter`: it counts tokens.
     """
 
     name: str
@@ -130,6 +142,7 @@ class Deployment:
     upstream_name: str
     model: Model
     relays: Mapping[Api, Relay] = field(default_factory=dict[Api, Relay])
+    counter: TokenCounter | None = None
 
 
 class Models(Protocol):

@@ -60,6 +60,7 @@ _CHAT = (
     "other they are translated. What only this dialect can say (penalties, `logit_bias`, audio, fields that are not "
     "listed) is refused there, and what a server may ignore (`metadata`, `store`, `service_tier`...) is dropped."
 )
+_COUNTED = "Exact where the provider tells; an estimate has the header `x-chatbackend-estimated: true`."
 _MESSAGES = (
     "Anthropic's Messages API over any provider. Errors have Anthropic's envelope. What only Claude understands (its "
     "own tools, `top_k`, fields that are not listed) is refused where the model is another."
@@ -98,6 +99,9 @@ def _of_responses() -> dict[tuple[str, str], Operation]:
             errors={**_ONCE, 429: "The provider asks for patience.", 502: _FAILED, **_BUSY},
             more=_CREATE,
         ),
+        ("POST", "/v1/responses/input_tokens"): Operation(
+            "countInputTokens", _RESPONSES, "InputTokens", responses.CreateRequest, more=_COUNTED
+        ),
         ("GET", _RESPONSE): Operation(
             "getResponse",
             _RESPONSES,
@@ -123,6 +127,9 @@ def _of_messages() -> dict[tuple[str, str], Operation]:
             media=events,
             errors={429: "The provider limits us.", 502: _FAILED, 529: "The provider is overloaded."},
             more=_MESSAGES,
+        ),
+        ("POST", "/v1/messages/count_tokens"): Operation(
+            "countMessageTokens", "Messages", "MessageTokens", messages.CountTokensRequest, more=_COUNTED
         ),
     }
 

@@ -151,6 +151,8 @@ def _messages() -> dict[str, Schema]:
         chatbackend_estimated=said(FLAG, "The provider did not tell."),
     )
     return {
+        "MessageTokens": whole(input_tokens=WHOLE),
+        "InputTokens": whole(object=kind("response.input_tokens"), input_tokens=WHOLE),
         "AnthropicMessage": whole(
             "Anthropic's message. Its `model` is the deployment that answered.",
             id=TEXT,

@@ -3,12 +3,13 @@
 Source: `MessageCountTokensParams` in the `anthropic` package, `InputTokenCountParams` in the `openai` package.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from chatbackend.adapters.providers.claude import API_VERSION
 from chatbackend.adapters.providers.codec import GARBAGE
 from chatbackend.adapters.providers.messages import request as messages
 from chatbackend.adapters.providers.responses import request as responses
@@ -30,10 +31,11 @@ class _Count(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """A provider's way of counting: its path, and the body that asks."""
+    """A provider's way of counting: its path, the body that asks, the headers that its API wants beside it."""
 
     path: str
     body: Callable[[ModelRequest, ModelProfile], dict[str, Any]]
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def _messages(request: ModelRequest, profile: ModelProfile) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _responses(request: ModelRequest, profile: ModelProfile) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in _COUNTED}
 
 
-BY_MESSAGES = Counting("/v1/messages/count_tokens", _messages)
+BY_MESSAGES = Counting("/v1/messages/count_tokens", _messages, {"anthropic-version": API_VERSION})
 BY_RESPONSES = Counting("/responses/input_tokens", _responses)
 
 

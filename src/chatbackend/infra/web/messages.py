@@ -1,6 +1,5 @@
 """`POST /v1/messages`: Anthropic's dialect over any provider; to its own it is relayed."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
@@ -9,22 +8,21 @@ from chatbackend.adapters.api.messages import reading
 from chatbackend.adapters.api.messages.blocks import Json
 from chatbackend.adapters.api.messages.marks import is_claudes
 from chatbackend.adapters.api.messages.writing import PING, MessageWriter
-from chatbackend.adapters.providers.claude import API_VERSION
 from chatbackend.adapters.wire import chat_relay, messages_relay, sse
 from chatbackend.domain.context import characters
 from chatbackend.domain.errors import ChatError, Internal, UpstreamError
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage, estimate
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, decode_object, encode
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import EventStream, Watch
+from chatbackend.infra.web.token_counts import said
 from chatbackend.infra.web.wire import wire_of
 from chatbackend.usecases.generate import Generate, Generation
 from chatbackend.usecases.ports import Models, NewId
 from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
 
 PATH = "/v1/messages"
-_VERSION, _BETA = "anthropic-version", "anthropic-beta"
 
 
 class MessageRoutes:
@@ -48,15 +46,8 @@ class MessageRoutes:
         body = await request.body(self._max_body_bytes)
         asked = messages_relay.asked(body)
         relays = self._relay.takes(self._models.route(asked.model)) and is_claudes(body)
-        watch = Watch(request)
-        try:
+        with Watch(request):
             await (self._pass_on(request, body, asked) if relays else self._translate(request, body))
-        except asyncio.CancelledError:
-            if watch.gone:
-                raise Disconnected from None
-            raise
-        finally:
-            watch.close()
 
     async def _pass_on(self, request: Request, body: bytes, asked: messages_relay.Asked) -> None:
         """Relay the bytes of a provider that speaks the dialect, with all that only it knows."""
@@ -66,7 +57,7 @@ class MessageRoutes:
             lambda: messages_relay.Account(len(body), streamed=streamed),
             stream=streamed,
             input_tokens=len(body) // CHARACTERS_PER_TOKEN,
-            headers=_said(request),
+            headers=said(request.headers),
         )
         relayed, attempts = await self._relay(request.principal, self._models.route(asked.model), passed_on)
         request.answered[DEPLOYMENT] = relayed.call.model
@@ -80,12 +71,6 @@ class MessageRoutes:
         request.answered[ATTEMPTS] = str(generation.attempts)
         writer = MessageWriter(self._new_id("msg"), generation.deployment.name, _guess(asked))
         await (_stream if asked.stream else _whole)(request, generation, writer)
-
-
-def _said(request: Request) -> dict[str, str]:
-    """Return the headers in which a client tells which version, and which betas, it speaks."""
-    told = {name: request.headers[name] for name in (_VERSION, _BETA) if name in request.headers}
-    return {_VERSION: API_VERSION, **told}
 
 
 def _guess(asked: ModelRequest) -> Usage:

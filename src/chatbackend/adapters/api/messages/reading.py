@@ -12,8 +12,10 @@ from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.models import FunctionTool, ModelRequest, TextFormat, ToolChoice
 
 S = TypeVar("S", bound=shapes.CountTokensRequest)
-# Of no consequence for what is answered, or means of saving tokens and time: other providers are not told.
-_HINTS = ("cache_control", "service_tier", "diagnostics", "context_management", "speed")
+# Of no consequence for what is answered: other providers are not told.
+_HINTS = ("cache_control", "service_tier", "diagnostics")
+# Means of saving tokens or time that Claude takes only with a beta header, and so only in a relayed request.
+_DROPPED = frozenset(("context_management", "speed"))
 # How much thinking each effort stands for: the smallest that a budget of tokens fits in.
 _EFFORTS = ((1_024, "minimal"), (4_096, "low"), (12_288, "medium"), (24_576, "high"), (32_768, "xhigh"))
 
@@ -64,7 +66,7 @@ def _asked(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> Model
 def _extra(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that change the answer and that only a provider of this dialect understands."""
     known = {field.encode_name for field in msgspec.structs.fields(shapes.MessagesRequest)}
-    rest = body.keys() - known - set(_HINTS)
+    rest = body.keys() - known - _DROPPED - set(_HINTS)
     return {name: body[name] for name in body if name in rest and body[name] is not None}
 
 
