@@ -1,5 +1,6 @@
 """One answer from a route: again and elsewhere before the first token, ended or continued after it, always billed."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -339,3 +340,19 @@ async def test_what_no_deployment_takes_costs_nothing() -> None:
     with pytest.raises(InvalidRequest):
         await generate(world)(ME, ModelRequest("a", [picture]))
     assert (world.rows, world.settled) == ([], [])
+
+
+async def test_a_generation_whose_task_is_cancelled_while_its_row_is_written_leaves_no_row_open() -> None:
+    class Slow(Several):
+        def started(self, principal: Principal, call: Call) -> Awaitable[None]:
+            self.rows.append((call.model, call.attempt))
+            return anyio.sleep_forever()
+
+    world = Slow(several(a=HELLO).models)
+    task = asyncio.ensure_future(generate(world)(ME, ModelRequest("a", HI)))
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()  # the loop's own way, as a client that left is told: no shield of a scope holds it off
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (world.rows, world.settled, world.outcomes) == ([("a", 1)], [("a", Usage())], ["cancelled"])
+    assert world.models["a"].requests == []

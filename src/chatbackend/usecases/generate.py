@@ -26,7 +26,11 @@ class _Book:
         """See `Book.begin`."""
         if before is not None:
             self.end(before)
-        await self._ledger.started(self._principal, call)
+        try:
+            await self._ledger.started(self._principal, call)
+        except BaseException:  # the row may be there all the same; nothing was dialled
+            self._ledger.settled(call, Settlement(Usage(), "cancelled"))
+            raise
         self._last = call
 
     def end(self, settlement: Settlement) -> None:
