@@ -3,11 +3,15 @@
 import os
 import re
 from collections.abc import Mapping
+from copy import copy
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, create_model
+
+from chatbackend.adapters.providers.family import ENTRY_POINTS, variable_of
 
 LATER = {
     "DATABASE_URL": "PostgreSQL comes with a later release; unset it to use the embedded SQLite",
@@ -131,7 +135,7 @@ class Settings(BaseModel):
 
     def endpoint(self, variable: str) -> str | None:
         """Return `<variable>_ENDPOINT`."""
-        value: str | None = getattr(self, f"{variable.lower()}_endpoint")
+        value: str | None = getattr(self, f"{variable.lower()}_endpoint", None)
         return value
 
     def models(self, variable: str) -> list[str]:
@@ -160,21 +164,38 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings. Raises: BadSetting with the one line to show."""
     environment = os.environ if environment is None else environment
     _refuse_later(environment)
-    known = {
-        name.lower(): value for name, value in environment.items() if name.lower() in Settings.model_fields and value
-    }
+    kind = _with_installed(environment)
+    known = {name.lower(): value for name, value in environment.items() if name.lower() in kind.model_fields and value}
     values: dict[str, object] = {}
     for name, value in known.items():
         listed = name.endswith(("_models", "_deployments", "_origins"))
         values[name] = _names(value) if listed else value
     try:
-        settings = Settings.model_validate(values)
+        settings = kind.model_validate(values)
     except ValidationError as error:
         raise BadSetting(_line(error)) from error
     key = settings.chatbackend_bootstrap_key
     if key is not None and len(key.get_secret_value()) < 8:
         raise BadSetting("CHATBACKEND_BOOTSTRAP_KEY is too short: use at least 8 characters.")
     return settings
+
+
+def _with_installed(environment: Mapping[str, str]) -> type[Settings]:
+    """Return the settings, with the variables of installed providers whose endpoint is set. None is imported."""
+    unknown = {
+        name.lower().removesuffix("_endpoint")
+        for name, value in environment.items()
+        if value and name.endswith("_ENDPOINT") and name.lower() not in Settings.model_fields
+    }
+    if not unknown:
+        return Settings
+    installed = {variable_of(point.name).lower() for point in entry_points(group=ENTRY_POINTS)}
+    fields: dict[str, Any] = {}
+    for name in sorted(unknown & installed):
+        for ending in ("endpoint", "api_key", "models"):
+            known = Settings.model_fields[f"llama31_{ending}"]
+            fields[f"{name}_{ending}"] = (known.annotation, copy(known))
+    return create_model("Settings", __base__=Settings, **fields)
 
 
 def _refuse_later(environment: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.usage_totals import UsageTotals
 from chatbackend.infra.embedding.minilm import absent
-from chatbackend.infra.registry import FAMILIES
+from chatbackend.infra.registry import families
 from chatbackend.infra.system import AlreadyRunning, DataLock, new_id
 from chatbackend.infra.web.auth import hash_key
 
@@ -117,10 +117,8 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
         if missing is None
         else f"embedder        FAIL  {missing}; without it words alone are searched"
     )
-    for family in FAMILIES:
-        endpoint = settings.endpoint(family.variable)
-        if endpoint is None:
-            continue
+    for family in families(lambda variable: settings.endpoint(variable) is not None):
+        endpoint = settings.endpoint(family.variable) or ""
         parts = urlsplit(endpoint)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:

@@ -26,6 +26,11 @@ class Address:
     version: str = ""
 
 
+def variable_of(name: str) -> str:
+    """Return the prefix of the variables of a family that a package of its own brings."""
+    return name.upper().replace("-", "_")
+
+
 def bearer(key: str) -> dict[str, str]:
     """Return the header of OpenAI and most others; none for a server that wants no key."""
     return {"authorization": f"Bearer {key}"} if key else {}
