@@ -11,6 +11,7 @@ from tests.support.upstream_dialects import Chat, Dialect
 from tests.support.upstream_script import Call, Json, Outcome, Script
 
 HUGE_HEADERS = 100 << 20
+ENDLESS_TOKENS = 4096  # a piece of a whole answer that never ends: it comes as fast as anybody takes it
 _ERRORS = ("error-in-stream", "error-at", "failed-at")
 _CUTS = ("cut-at", "cut-before-first", "cut-in-character", "truncated-at")
 _BROKEN_WHOLE = frozenset(("silent", "stall-at", "garbage", "endless", *_ERRORS, *_CUTS))
@@ -99,6 +100,8 @@ async def _flood(request: web.Request) -> tuple[web.StreamResponse, Outcome]:
     await request.writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
     line = b"x-flood: " + b"f" * 4000 + b"\r\n"
     for _ in range(HUGE_HEADERS // len(line)):
+        if request.transport is None or request.transport.is_closing():
+            return web.Response(), "closed-by-client"
         await request.writer.write(line)
     if request.transport is not None:
         request.transport.close()
@@ -202,5 +205,5 @@ async def _broken(dialect: Dialect, body: bytes) -> AsyncGenerator[bytes, None]:
     yield body[:middle]
     while kind == "endless":
         await asyncio.sleep(dialect.call.script.delay_s)
-        yield b":1 " + salt
+        yield (b":1 " + salt) * ENDLESS_TOKENS
     await asyncio.Event().wait()  # stalled

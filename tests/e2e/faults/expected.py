@@ -1,0 +1,130 @@
+"""What a caller is told when a provider fails: every fault, and the state it ends in. Data, meant to be read.
+
+A fault is a script of the upstream. Before the first token it is an HTTP error of the caller's dialect (over a
+Responses stream, which has begun by then, a `response.failed` without output); after it, the dialect's error inside
+the stream, behind the text that came. A whole answer is always an HTTP error. Nothing ever looks like a success.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Dialect = Literal["responses", "chat", "messages"]
+DIALECTS: tuple[Dialect, ...] = ("responses", "chat", "messages")
+
+# The server's limits, in seconds: far enough apart that it shows which one struck.
+TIMEOUTS = {"connect_s": 0.7, "first_byte_s": 1.5, "first_token_s": 2.2, "between_s": 3.0, "total_s": 5.0}
+SLACK_S = 6.0  # what a busy machine may add
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a failure looks: HTTP status, OpenAI's type and code; Anthropic's status and type; a failed response's code.
+
+    A Responses request that did not stream is answered by that code: `failed_as` is the status and type it has then.
+    """
+
+    status: int
+    type: str
+    code: str
+    anthropic: tuple[int, str]
+    response_code: str = "server_error"
+    failed_as: tuple[int, str] = (502, "server_error")
+
+
+_INVALID, _LIMITED = (400, "invalid_request_error"), (429, "rate_limit_error")
+BROKEN = State(502, "server_error", "upstream_error", (502, "api_error"))
+CUT = State(502, "server_error", "upstream_cut", (502, "api_error"))
+TIMED_OUT = State(504, "server_error", "upstream_timeout", (504, "timeout_error"))
+DENIED = State(502, "server_error", "upstream_denied", (502, "api_error"))
+LIMITED = State(*_LIMITED, "rate_limit_exceeded", _LIMITED, "rate_limit_exceeded", _LIMITED)
+BUSY = State(*_LIMITED, "rate_limit_exceeded", (529, "overloaded_error"), "rate_limit_exceeded", _LIMITED)
+REFUSED = State(*_INVALID, "invalid_prompt", _INVALID, "invalid_prompt", _INVALID)
+TOO_LONG = State(*_INVALID, "context_length_exceeded", _INVALID, "invalid_prompt", _INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A script, when it strikes, the state it ends in, and the limit that ends it (None: it ends itself).
+
+    It strikes before the answer is accepted, between that and the first token, or after that.
+    """
+
+    script: str
+    strikes: Literal["before", "opening", "after"]
+    state: State
+    limit: str | None = None
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds within which the caller has been told."""
+        return SLACK_S + (TIMEOUTS[self.limit] if self.limit else 0.0)
+
+
+FAULTS = (
+    Fault("status-400", "before", REFUSED),
+    Fault("context-length", "before", TOO_LONG),
+    Fault("status-401", "before", DENIED),
+    Fault("status-429", "before", LIMITED),
+    Fault("status-503", "before", BUSY),
+    Fault("status-529", "before", BUSY),
+    Fault("status-500", "before", BROKEN),
+    Fault("wrong-type", "before", BROKEN),
+    Fault("huge-headers", "before", BROKEN),
+    Fault("no-headers", "before", TIMED_OUT, "first_byte_s"),
+    Fault("silent", "opening", TIMED_OUT, "first_byte_s"),
+    Fault("stall-at-0", "opening", TIMED_OUT, "first_token_s"),
+    Fault("cut-before-first", "opening", CUT),
+    Fault("truncated-at-0", "opening", CUT),
+    Fault("garbage-0", "opening", BROKEN),
+    Fault("error-at-0", "opening", BROKEN),
+    Fault("stall-at-3", "after", TIMED_OUT, "between_s"),
+    Fault("cut-at-40", "after", CUT),
+    Fault("truncated-at-3", "after", CUT),
+    Fault("cut-in-character", "after", CUT),
+    Fault("garbage", "after", BROKEN),
+    Fault("error-in-stream", "after", BROKEN),
+    Fault("failed-at-3", "after", BROKEN),
+    Fault("n12-false-done", "after", CUT),
+    Fault("endless-d50", "after", TIMED_OUT, "total_s"),
+    Fault("slow", "after", TIMED_OUT, "total_s"),
+)
+
+# What a relay still lets through. Its bytes are on their way before anybody has looked at them, so that a torn or
+# broken event stands before ours, an error comes twice, and an end mark without a reason counts as an end; a whole
+# answer is not looked at. Whatever is mended must go from here: the matrix demands exactly these.
+_TORN = frozenset(("wrong-type", "truncated-at-0", "truncated-at-3", "garbage-0", "garbage", "n12-false-done"))
+_ERRORS = frozenset(("error-at-0", "error-in-stream", "failed-at-3"))
+GAPS: dict[tuple[Dialect, bool], frozenset[str]] = {
+    ("chat", True): _TORN | _ERRORS | {"cut-in-character"},
+    ("chat", False): _TORN | _ERRORS,
+    ("messages", True): _TORN | {"cut-in-character"},
+    ("messages", False): _TORN | _ERRORS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller was told: the HTTP status, the error's type and code, where it stood, and whether text came."""
+
+    status: int
+    type: str
+    code: str | None
+    in_stream: bool = False
+    text: bool = False
+
+
+def expected(fault: Fault, dialect: Dialect, *, stream: bool, relayed: bool) -> Told:
+    """Return what a caller of this dialect is told of a fault.
+
+    A relayed stream, with nobody else to ask, is passed on from its first byte: its status is out by then.
+    """
+    state, after = fault.state, stream and fault.strikes == "after"
+    if dialect == "responses" and stream:
+        return Told(200, "response.failed", state.response_code, in_stream=True, text=after)
+    if dialect == "responses":
+        return Told(*state.failed_as, state.response_code)
+    begun = after or (stream and relayed and fault.strikes == "opening")
+    if dialect == "messages":
+        status, kind = state.anthropic
+        return Told(200 if begun else status, kind, None, in_stream=begun, text=after)
+    return Told(200 if begun else state.status, state.type, state.code, in_stream=begun, text=after)
