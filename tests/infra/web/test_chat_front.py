@@ -38,8 +38,8 @@ class Speech:
         pass
 
 
-async def asked(generate: object, **fields: object) -> list[dict[str, Any]]:
-    """Return the chunks of a stream."""
+async def asked(generate: object, told: list[bytes], **fields: object) -> None:
+    """Ask for a stream and write down the data of its events."""
     sent: list[bytes] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -56,10 +56,10 @@ async def asked(generate: object, **fields: object) -> list[dict[str, Any]]:
     request = Request(scope, receive, send, {}, ME, "req_1")
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **fields}
     front = ChatFront(cast(Generate, generate), FakeClock(), lambda prefix: f"{prefix}_1")
-    await front.complete(request, msgspec.json.encode(body))
-    lines = [line.removeprefix(b"data: ") for line in b"".join(sent).split(b"\n\n") if line.startswith(b"data: ")]
-    assert lines.pop() == b"[DONE]"
-    return [msgspec.json.decode(line) for line in lines]
+    try:
+        await front.complete(request, msgspec.json.encode(body))
+    finally:
+        told += [line.removeprefix(b"data: ") for line in b"".join(sent).split(b"\n\n") if line.startswith(b"data: ")]
 
 
 async def test_choices_begin_in_order_whichever_speaks_first() -> None:
@@ -68,7 +68,10 @@ async def test_choices_begin_in_order_whichever_speaks_first() -> None:
     async def generate(principal: Principal, request: ModelRequest) -> Speech:
         return next(speeches)
 
-    first, second, *_ = await asked(generate, n=2)
+    told: list[bytes] = []
+    await asked(generate, told, n=2)
+    assert told.pop() == b"[DONE]"
+    first, second, *_ = [msgspec.json.decode(line) for line in told]
     assert [chunk["choices"][0]["index"] for chunk in (first, second)] == [0, 1]
     assert [chunk["choices"][0]["delta"] for chunk in (first, second)] == [
         {"role": "assistant", "content": None, "refusal": None}
@@ -80,5 +83,16 @@ async def test_a_refusal_of_the_request_keeps_what_it_is_about() -> None:
         raise InvalidRequest("No images.", param="input", code="unsupported_by_model")
 
     with pytest.raises(InvalidRequest) as refused:
-        await asked(generate)
+        await asked(generate, [])
     assert (refused.value.param, refused.value.code) == ("messages", "unsupported_by_model")
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+async def test_a_fault_of_ours_ends_the_stream_with_an_error_too_and_is_raised(choices: int) -> None:
+    async def generate(principal: Principal, request: ModelRequest) -> Speech:
+        return Speech([TextDelta("Hi"), cast(ModelEvent, None)])
+
+    told: list[bytes] = []
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        await asked(generate, told, n=choices)
+    assert msgspec.json.decode(told[-1])["error"]["code"] == "server_error"

@@ -12,7 +12,7 @@ from chatbackend.adapters.api.chat.completion import Chunks, WholeChoice, comple
 from chatbackend.adapters.api.chat.deltas import Choice
 from chatbackend.adapters.api.chat.request import ChatAsk, field_of, read
 from chatbackend.adapters.wire.chat_relay import error_event
-from chatbackend.domain.errors import ChatError, InvalidRequest
+from chatbackend.domain.errors import ChatError, Internal, InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode
@@ -93,7 +93,10 @@ class ChatFront:
                 await _together(send, ask.choices)
                 last = chunks.end(_usage(generations))
             except ChatError as error:
-                last = error_event(encode(wire_errors.envelope(error)))
+                last = _error(error)
+            except Exception:
+                await stream.end(_error(Internal("The server failed on this answer.")))
+                raise
             await stream.end(last)
 
     def _answer_id(self) -> str:
@@ -119,6 +122,10 @@ async def _together(work: Callable[[int], Awaitable[None]], count: int) -> None:
     if failed:
         raise failed[0]
     return None
+
+
+def _error(error: ChatError) -> bytes:
+    return error_event(encode(wire_errors.envelope(error)))
 
 
 def _usage(generations: Sequence[Generation]) -> Usage:

@@ -293,3 +293,34 @@ def test_log_probabilities_go_with_their_text() -> None:
 
 def test_what_says_nothing_makes_no_chunk() -> None:
     assert steps([TextDelta(""), ReasoningDelta(""), RefusalDelta(""), UsageReported(USAGE)]) == []
+
+
+ENDLESS = "x" * (1 << 20)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TextDelta(ENDLESS),
+        ReasoningDelta(ENDLESS),
+        RefusalDelta(ENDLESS),
+        ToolCallDelta(ENDLESS),
+        Cited(UrlCitation(ENDLESS, "", 0, 0)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_answer_without_an_end_is_given_up(event: ModelEvent, *, legacy: bool) -> None:
+    choice, kept = Choice(legacy=legacy), WholeChoice()
+    begun = choice.feed(ToolCallStarted("call_1", "add"))
+    assert begun is not None
+    kept.add(begun)
+    with pytest.raises(UpstreamError, match="too long"):
+        for _ in range(9):
+            if (new := choice.feed(event)) is not None:
+                kept.add(new)
+
+
+def test_a_stream_of_text_is_passed_on_without_an_end() -> None:
+    choice = Choice()
+    assert all(choice.feed(TextDelta(ENDLESS)) for _ in range(20))

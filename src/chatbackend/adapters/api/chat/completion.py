@@ -17,6 +17,7 @@ from chatbackend.adapters.api.chat.deltas import (
     ChunkChoice,
     Detail,
     FunctionPiece,
+    Held,
 )
 from chatbackend.domain.usage import Usage
 
@@ -86,17 +87,21 @@ class WholeChoice:
         self._annotations: list[ChatAnnotation] = []
         self._logprobs: list[Json] = []
         self._finish: ChatFinish | None = None
+        self._held = Held()
 
     def add(self, new: ChunkChoice) -> None:
-        """Take what is new."""
+        """Take what is new. Raises: UpstreamError where it is more than can be kept."""
         delta = new.delta
         for name, pieces in self._texts.items():
             piece: object = getattr(delta, name)
             if isinstance(piece, str):
                 pieces.append(piece)
+                self._held.add(len(piece))
         for call in delta.tool_calls or ():
+            self._held.add(len(call.function.arguments))
             self._call(call)
         if delta.function_call is not UNSET:
+            self._held.add(len(delta.function_call.arguments))
             self._function = self._function or _Call()
             self._function.add(delta.function_call)
         for detail in delta.reasoning_details or ():

@@ -35,6 +35,7 @@ _FINISH: dict[FinishReason, ChatFinish] = {
     "content_filter": "content_filter",
     "refusal": "content_filter",
 }
+MAX_HELD = 8 << 20  # code points of one choice that have to be kept, which only a model without an end gets to
 _FORMAT = "unknown"  # of sealed reasoning: ours, and opaque to the client
 
 
@@ -103,6 +104,19 @@ class ChunkChoice(Struct):
     finish_reason: ChatFinish | None = None
 
 
+class Held:
+    """Counts what is kept of a choice."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """Take note of so many code points. Raises: UpstreamError once there are more than `MAX_HELD`."""
+        self._size += size
+        if self._size > MAX_HELD:
+            raise UpstreamError("The provider's answer is too long to be kept.")
+
+
 class _Thought:
     """One block of reasoning; `position` is its place among the sealed ones, once it is sealed."""
 
@@ -128,6 +142,7 @@ class Choice:
         self._thoughts: dict[int, _Thought] = {}
         self._sealed = 0
         self._annotations: list[ChatAnnotation] = []
+        self._held = Held()
 
     def begin(self) -> ChunkChoice:
         """Return the role alone, where it has to come before anything is said."""
@@ -136,7 +151,7 @@ class Choice:
     def feed(self, event: ModelEvent) -> ChunkChoice | None:
         """Return what an event adds, None for nothing.
 
-        Raises: UpstreamError for arguments of a call that was not started.
+        Raises: UpstreamError for arguments of a call that was not started, or more than can be kept.
         """
         delta = self._delta(event)
         if delta is None:
@@ -195,6 +210,7 @@ class Choice:
         if thought is None or thought.position is not None:
             thought = self._thoughts[event.index] = _Thought()
         thought.pieces.append(event.text)
+        self._held.add(len(event.text))
         return Delta(reasoning_content=event.text) if event.text else None
 
     def _seal(self, event: ReasoningSeal) -> Delta:
@@ -236,6 +252,7 @@ class Choice:
             start = self._starts.setdefault(block, self._length)  # the event's places are those of its block
             place = CitedUrl(start + cited.start_index, start + cited.end_index, cited.url, cited.title)
             self._annotations.append(ChatAnnotation(place))
+            self._held.add(len(cited.url) + len(cited.title))
 
     def _last(self) -> Delta:
         last = Delta()
