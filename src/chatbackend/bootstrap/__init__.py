@@ -15,8 +15,6 @@ import anyio.to_thread
 from chatbackend import __version__
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.api.responses import read_stored
-from chatbackend.adapters.validation import file_type as file_type
-from chatbackend.adapters.validation.file_size import FileSize as FileSize
 from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
@@ -26,40 +24,19 @@ from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
-from chatbackend.infra.blobs.local import LocalBlobs as LocalBlobs
 from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
-from chatbackend.infra.db.chunk_sets import StoredIndexing as StoredIndexing
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.facts import Facts
-from chatbackend.infra.db.files import StoredFiles as StoredFiles
-from chatbackend.infra.db.jobs import StoredJobs as StoredJobs
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
-from chatbackend.infra.db.passages import StoredPassages as StoredPassages
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.sqlite import SqliteDatabase
-from chatbackend.infra.db.store_files import StoreFiles as StoreFiles
-from chatbackend.infra.db.vector_stores import VectorStores as VectorStores
-from chatbackend.infra.embedding.minilm import MiniLM as MiniLM
-from chatbackend.infra.embedding.minilm import absent as absent
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
-from chatbackend.infra.log.wakeups import Wakeups as Wakeups
 from chatbackend.infra.metrics import CountedLedger, Metrics
-from chatbackend.infra.models.catalog import Catalog as Catalog
-from chatbackend.infra.models.chat_relay import ChatRelay as ChatRelay
-from chatbackend.infra.models.http_model import HttpModel as HttpModel
-from chatbackend.infra.models.http_model import client_session
 from chatbackend.infra.models.lean_client import LeanClient
-from chatbackend.infra.models.local_model import LocalModel as LocalModel
-from chatbackend.infra.parsing.limits import ParseLimits as ParseLimits
-from chatbackend.infra.parsing.pool import ParserPool as ParserPool
-from chatbackend.infra.queues.embedded import EmbeddedQueue as EmbeddedQueue
-from chatbackend.infra.registry import FAMILIES as FAMILIES
-from chatbackend.infra.registry import Family as Family
-from chatbackend.infra.system import AlreadyRunning as AlreadyRunning
 from chatbackend.infra.system import DataLock, Ids, SystemClock, Tasks, boot_id, new_id, report
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
@@ -70,7 +47,6 @@ from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
-from chatbackend.infra.web.files import FileRoutes as FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
 from chatbackend.infra.web.messages import MessageRoutes
@@ -78,39 +54,24 @@ from chatbackend.infra.web.metrics import MetricsRoutes, metrics_port
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.reference import ReferenceRoutes
 from chatbackend.infra.web.responses import ResponseRoutes
-from chatbackend.infra.web.routes import Route as Route
 from chatbackend.infra.web.sockets import ResponseSockets
-from chatbackend.infra.web.store_files import StoreFileRoutes as StoreFileRoutes
 from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.infra.web.token_counts import TokenCountRoutes
-from chatbackend.infra.web.vector_stores import VectorStoreRoutes as VectorStoreRoutes
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
-from chatbackend.usecases.clean_up import CleanUp as CleanUp
 from chatbackend.usecases.compact_conversation import CompactConversation
 from chatbackend.usecases.count_tokens import CountTokens
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
-from chatbackend.usecases.delete_file import DeleteFile as DeleteFile
 from chatbackend.usecases.delete_response import DeleteResponse
-from chatbackend.usecases.do_job import DoJob as DoJob
-from chatbackend.usecases.file_ports import FileChecks as FileChecks
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.generate import Generate
-from chatbackend.usecases.index_file import IndexFile as IndexFile
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.manage_vector_stores import ManageVectorStores as ManageVectorStores
-from chatbackend.usecases.ports import Deployment as Deployment
 from chatbackend.usecases.prepare_request import PrepareRequest
-from chatbackend.usecases.read_attachment import ReadAttachment as ReadAttachment
 from chatbackend.usecases.recover_responses import RecoverResponses
 from chatbackend.usecases.relay_chat import RelayChat
 from chatbackend.usecases.run_response import Ports, RunResponse
-from chatbackend.usecases.search_passages import SearchPassages as SearchPassages
-from chatbackend.usecases.sweep_blobs import SweepBlobs as SweepBlobs
 from chatbackend.usecases.turns import Turns
-from chatbackend.usecases.upload_file import UploadFile as UploadFile
-from chatbackend.usecases.upload_file import UploadLimits as UploadLimits
 
 ACCOUNT = "default"
 STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
@@ -215,12 +176,11 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
-    session = await stack.enter_async_context(client_session())
-    lean = await stack.enter_async_context(LeanClient())
+    client = await stack.enter_async_context(LeanClient())
     clock, ids = SystemClock(), Ids()
     parts = await files(stack, settings, truth, clock)
     with blamed(path):
-        catalog = models(settings, file, session, lean, embedder=parts.embedder)
+        catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
     return _Base(
         settings,

@@ -1,24 +1,28 @@
 """Models composed: every family whose endpoint is set, and the built-in one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import lru_cache, partial
+from typing import Any
 
-import aiohttp
-
-from chatbackend.adapters.providers.family import Address, Family, profile_of
+from chatbackend.adapters.providers.family import Address, Family, overridden, profile_of
 from chatbackend.adapters.settings_file import SettingsFile
-from chatbackend.config import Settings
+from chatbackend.config import BadSetting, Settings
+from chatbackend.domain.errors import NotFound
+from chatbackend.domain.models import ModelProfile
 from chatbackend.infra.embedding.minilm import MiniLM
 from chatbackend.infra.models.catalog import Catalog
-from chatbackend.infra.models.chat_relay import ChatRelay
 from chatbackend.infra.models.credentials import Credential, fixed
 from chatbackend.infra.models.http_model import HttpModel
+from chatbackend.infra.models.http_relay import HttpRelay
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
 from chatbackend.infra.models.token_counter import RelayedCounter
-from chatbackend.infra.registry import FAMILIES
+from chatbackend.infra.registry import FAMILIES, installed
 from chatbackend.usecases.ports import Api, Deployment, Relay
+
+Profiles = Mapping[str, Mapping[str, Any]]
 
 NAMES_KEPT = 1024  # of a provider that takes any name
 
@@ -26,31 +30,71 @@ NAMES_KEPT = 1024  # of a provider that takes any name
 def models(
     settings: Settings,
     file: SettingsFile,
-    session: aiohttp.ClientSession,
-    lean: LeanClient,
+    client: LeanClient,
     *,
     embedder: MiniLM | None,
+    stack: AsyncExitStack,
 ) -> Catalog:
     """Return the models of every family whose endpoint is set, the built-in one, and the routes to them.
 
-    Raises: ValueError for a route or an alias that leads nowhere.
+    `stack` closes what they hold. Raises: ValueError for a route, an alias or a profile that leads nowhere; BadSetting.
     """
+    _check_facts(file.profiles)
     relays: dict[Api, Relay] = {}
     if embedder is not None:
         relays["embeddings"] = LocalEmbeddings(embedder)
     deployments = [Deployment("local", "chatbackend", "local", LocalModel(), relays)]
     open_families: dict[str, Callable[[str], Deployment]] = {}
-    for family in FAMILIES:
-        endpoint = settings.endpoint(family.variable)
-        if endpoint is None:
-            continue
-        credential = fixed(family.authorise(settings.key(family.key_variables)))
-        provider = _Provider(family, endpoint, settings, credential=credential, session=session, lean=lean)
+    for family in configured(settings):
+        credential = _credential(family, settings.key(family.key_variables), stack)
+        provider = _Provider(family, settings, file.profiles, credential=credential, client=client)
         names = settings.models(family.variable)
         deployments += map(provider.deployment, names)
         if not names:
             open_families[family.name] = lru_cache(NAMES_KEPT)(provider.deployment)
-    return Catalog(deployments, open_families, routes=file.routes, aliases=file.aliases, rules=file.rules)
+    catalog = Catalog(deployments, open_families, routes=file.routes, aliases=file.aliases, rules=file.rules)
+    _check_names(file.profiles, catalog)
+    return catalog
+
+
+def configured(settings: Settings) -> list[Family]:
+    """Return the families whose endpoint is set. Raises: BadSetting for an installed one that cannot be had."""
+    try:
+        known = [*FAMILIES, *installed(settings.installed)]
+    except ValueError as error:
+        raise BadSetting(f"{error}.") from error
+    return [family for family in known if settings.endpoint(family.variable) is not None]
+
+
+def _credential(family: Family, key: str, stack: AsyncExitStack) -> Credential:
+    """Return what proves who calls: the key, or, where there is none and the family takes them, tokens of Entra ID."""
+    if key or family.token_scope is None:
+        return fixed(family.authorise(key))
+    from chatbackend.infra.models.entra import EntraCredential, default_source  # noqa: PLC0415 - slow, and few need it
+
+    source = default_source()
+    stack.push_async_callback(source.close)
+    return EntraCredential(source, family.token_scope)
+
+
+def _check_facts(profiles: Profiles) -> None:
+    """Find mistakes in the file's profiles. Raises: ValueError naming the place."""
+    for name, said in profiles.items():
+        try:
+            overridden(ModelProfile(), said)
+        except ValueError as error:
+            raise ValueError(f'profiles."{name}": {error}') from error
+
+
+def _check_names(profiles: Profiles, catalog: Catalog) -> None:
+    """Find profiles that no deployment has. Raises: ValueError naming the place."""
+    for name in profiles:
+        try:
+            found = catalog.find(name).name
+        except NotFound as error:
+            raise ValueError(f"profiles: {error.message}") from error
+        if found != name:
+            raise ValueError(f'profiles."{name}": use the full name "{found}"')
 
 
 class _Provider:
@@ -59,31 +103,31 @@ class _Provider:
     def __init__(
         self,
         family: Family,
-        endpoint: str,
         settings: Settings,
+        profiles: Profiles,
         *,
         credential: Credential,
-        session: aiohttp.ClientSession,
-        lean: LeanClient,
+        client: LeanClient,
     ) -> None:
         self._family = family
-        self._endpoint = endpoint
+        self._profiles = profiles
+        self._endpoint = settings.endpoint(family.variable) or ""
         self._api = settings.api(family.variable)
         self._version = settings.api_version(family.variable)
         self._credential = credential
-        self._session = session
-        self._lean = lean
+        self._client = client
 
     def deployment(self, said: str) -> Deployment:
         """Return the deployment of a name, or of `name=model`, where the name does not say which model it is."""
         name, _, model = said.partition("=")
         family = self._family
-        codec = family.codec_for(self._api, profile_of(family, model or name))
+        profile = overridden(profile_of(family, model or name), self._profiles.get(f"{family.name}/{name}", {}))
+        codec = family.codec_for(self._api, profile)
         url = partial(family.url, Address(self._endpoint, name, self._version))
-        http = HttpModel(self._session, url=url, codec=codec, credential=self._credential)
+        http = HttpModel(self._client, url=url, codec=codec, credential=self._credential)
 
-        def relay(path: str) -> ChatRelay:
-            return ChatRelay(self._lean, codec, url=url(path), credential=self._credential)
+        def relay(path: str) -> HttpRelay:
+            return HttpRelay(self._client, codec, url=url(path), credential=self._credential)
 
         relays: dict[Api, Relay] = {api: relay(path) for api, path in family.relays.items()}
         counting, counter = family.counting, None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
+from chatbackend.bootstrap.models import configured
 from chatbackend.config import Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.db import migrate
@@ -20,7 +21,6 @@ from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.usage_totals import UsageTotals
 from chatbackend.infra.embedding.minilm import absent
-from chatbackend.infra.registry import families
 from chatbackend.infra.system import AlreadyRunning, DataLock, new_id
 from chatbackend.infra.web.auth import hash_key
 
@@ -117,7 +117,7 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
         if missing is None
         else f"embedder        FAIL  {missing}; without it words alone are searched"
     )
-    for family in families(lambda variable: settings.endpoint(variable) is not None):
+    for family in configured(settings):
         endpoint = settings.endpoint(family.variable) or ""
         parts = urlsplit(endpoint)
         port = parts.port or (443 if parts.scheme == "https" else 80)

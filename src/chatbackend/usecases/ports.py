@@ -67,7 +67,7 @@ Drained = Callable[[], Awaitable[None]]  # returns once there is room again
 class RelayedAnswer(Protocol):
     """An answer of a provider, passed on as it comes."""
 
-    content_type: str
+    content_type: str  # "" where the provider names none
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, b"" at its end. Raises: UpstreamError (and below) when it breaks off."""

@@ -65,7 +65,7 @@ class Relayed:
     """
 
     def __init__(self, answer: RelayedAnswer, call: Call, account: Account, *, ledger: RelayLedger) -> None:
-        self.content_type = answer.content_type
+        self.content_type = answer.content_type or "application/json"
         self.body = b""
         self.call = call
         self._answer = answer

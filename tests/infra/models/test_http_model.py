@@ -2,14 +2,14 @@
 
 import asyncio
 import gzip
-import inspect
 import re
+import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -32,7 +32,9 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
 from chatbackend.domain.routing import Timeouts
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.models.credentials import fixed
-from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, HttpModel, client_session, translate
+from chatbackend.infra.models.http_model import HttpModel
+from chatbackend.infra.models.http_relay import FOREIGN, MAX_ERROR_BYTES, translate
+from chatbackend.infra.models.lean_client import LeanClient, Unreachable
 from tests.adapters.providers.heard import Heard, hear, replay
 from tests.adapters.providers.recordings import recordings
 from tests.support.upstream import Call, Upstream
@@ -49,8 +51,8 @@ HELLO = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with client_session() as session:
+async def session() -> AsyncIterator[LeanClient]:
+    async with LeanClient() as session:
         yield session
 
 
@@ -76,12 +78,12 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def asked(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> Asked:
+def asked(session: LeanClient, upstream: Upstream, dialect: str) -> Asked:
     """Return a model of the scripted upstream, once in each dialect."""
     return model(session, upstream.url, dialect)
 
 
-def model(session: aiohttp.ClientSession, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> Asked:
+def model(session: LeanClient, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> Asked:
     credential = fixed({"authorization": "Bearer sk-1", "x-api-key": "sk-1"})
     return Asked(
         HttpModel(session, url=partial(endpoint_url, url), codec=CODECS[dialect], credential=credential), timeouts
@@ -171,7 +173,7 @@ async def test_an_answer_comes_with_its_usage(asked: Asked, upstream: Upstream, 
     assert call.asked.stream is (way == "streamed")
 
 
-async def test_a_json_answer_to_a_stream_request_is_read_too(session: aiohttp.ClientSession) -> None:
+async def test_a_json_answer_to_a_stream_request_is_read_too(session: LeanClient) -> None:
     async def ignores_stream(_: web.Request) -> web.Response:
         return web.json_response({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
 
@@ -187,9 +189,7 @@ async def test_calls_and_reasoning_come_through(asked: Asked, upstream: Upstream
     assert thought.thoughts == f"{upstream.calls[1].salt} thinks. "
 
 
-async def test_the_key_and_the_request_go_out_as_the_codec_says(
-    session: aiohttp.ClientSession, upstream: Upstream
-) -> None:
+async def test_the_key_and_the_request_go_out_as_the_codec_says(session: LeanClient, upstream: Upstream) -> None:
     await answer(model(session, upstream.url), asking("m"))
     call = await upstream.call(0)
     assert call.headers["Authorization"] == "Bearer sk-1"
@@ -198,7 +198,7 @@ async def test_the_key_and_the_request_go_out_as_the_codec_says(
 
 
 async def test_a_connection_is_used_again_although_the_end_of_the_body_comes_late(
-    session: aiohttp.ClientSession,
+    session: LeanClient,
 ) -> None:
     peers: set[object] = set()
     finished = asyncio.Event()
@@ -222,7 +222,7 @@ async def test_a_connection_is_used_again_although_the_end_of_the_body_comes_lat
     assert len(peers) == 1
 
 
-async def test_a_connection_is_not_used_again_after_a_cut(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_a_connection_is_not_used_again_after_a_cut(session: LeanClient, upstream: Upstream) -> None:
     asked = model(session, upstream.url)
     async with aclosing(asked.stream(asking("endless-d1"))) as events:
         await first_text(events)
@@ -240,7 +240,7 @@ async def test_closing_the_stream_closes_the_upstream(asked: Asked, upstream: Up
 
 @pytest.mark.parametrize("script", ["no-headers", "silent", "stall-at-2", "slow"])
 async def test_cancelling_at_any_point_closes_the_upstream(
-    session: aiohttp.ClientSession, upstream: Upstream, script: str
+    session: LeanClient, upstream: Upstream, script: str
 ) -> None:
     task = asyncio.create_task(answer(model(session, upstream.url), asking(script)))
     call = await upstream.call(0)
@@ -271,7 +271,7 @@ async def test_a_refusal_is_told_by_its_status(
     assert len(upstream.calls) == 1
 
 
-async def test_an_overload_says_how_long_to_wait(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_an_overload_says_how_long_to_wait(session: LeanClient, upstream: Upstream) -> None:
     _, error = await answer_until_error(model(session, upstream.url), asking("status-429"))
     assert isinstance(error, UpstreamOverloaded)
     assert error.retry_after_s == 2
@@ -298,7 +298,7 @@ async def test_what_came_before_a_failure_is_kept_and_the_failure_is_told(
 
 @pytest.mark.parametrize(("script", "text"), [("no-headers", ""), ("silent", ""), ("stall-at-0", "")])
 async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
-    session: aiohttp.ClientSession, upstream: Upstream, script: str, text: str
+    session: LeanClient, upstream: Upstream, script: str, text: str
 ) -> None:
     told, error = await answer_until_error(model(session, upstream.url, timeouts=HASTY), asking(script))
     assert (told, type(error)) == (text, UpstreamTimeout)
@@ -307,7 +307,7 @@ async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
     assert call.outcome == "closed-by-client"
 
 
-async def test_silence_between_tokens_ends_in_a_timeout(session: aiohttp.ClientSession) -> None:
+async def test_silence_between_tokens_ends_in_a_timeout(session: LeanClient) -> None:
     between = Timeouts(connect_s=10, first_byte_s=20, between_s=0.1)
     async with talking(chunked(HELLO), hold=True) as url:
         text, error = await answer_until_error(model(session, url, timeouts=between), asking("m"))
@@ -316,7 +316,7 @@ async def test_silence_between_tokens_ends_in_a_timeout(session: aiohttp.ClientS
 
 @pytest.mark.parametrize("hold", [True, False])
 async def test_an_answer_that_said_why_it_stopped_is_whole_however_its_connection_ends(
-    session: aiohttp.ClientSession,
+    session: LeanClient,
     hold: bool,  # noqa: FBT001  # a parameter of the test
 ) -> None:
     between = Timeouts(connect_s=10, first_byte_s=20, between_s=0.1)
@@ -325,7 +325,7 @@ async def test_an_answer_that_said_why_it_stopped_is_whole_however_its_connectio
     assert (heard.text, heard.finish) == ("hello", "stop")
 
 
-async def test_an_end_mark_is_the_end_though_the_connection_stays_open(session: aiohttp.ClientSession) -> None:
+async def test_an_end_mark_is_the_end_though_the_connection_stays_open(session: LeanClient) -> None:
     async with talking(chunked(HELLO, STOP, b"data: [DONE]\n\n"), hold=True) as url:
         heard = await answer(model(session, url), asking("m"))
     assert (heard.text, heard.finish) == ("hello", "stop")
@@ -353,15 +353,13 @@ async def test_an_end_mark_is_the_end_though_the_connection_stays_open(session: 
         (b"HTTP/1.1 400 Bad\r\ncontent-length: 99\r\n\r\n{", UpstreamRefused),
     ],
 )
-async def test_a_broken_answer_is_told_by_how_it_broke(
-    session: aiohttp.ClientSession, talk: bytes, kind: type[ChatError]
-) -> None:
+async def test_a_broken_answer_is_told_by_how_it_broke(session: LeanClient, talk: bytes, kind: type[ChatError]) -> None:
     async with talking(talk) as url:
         _, error = await answer_until_error(model(session, url), asking("m"))
     assert type(error) is kind
 
 
-async def test_a_refusal_without_end_is_read_no_further_than_its_bound(session: aiohttp.ClientSession) -> None:
+async def test_a_refusal_without_end_is_read_no_further_than_its_bound(session: LeanClient) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         told = web.StreamResponse(status=400)
         await told.prepare(request)
@@ -374,7 +372,7 @@ async def test_a_refusal_without_end_is_read_no_further_than_its_bound(session: 
     assert error.message == "The provider refused this request."
 
 
-async def test_a_compressed_refusal_is_not_unpacked(session: aiohttp.ClientSession) -> None:
+async def test_a_compressed_refusal_is_not_unpacked(session: LeanClient) -> None:
     async def compressed(_: web.Request) -> web.Response:
         body = gzip.compress(b'{"error": {"message": "unpacked"}}')
         return web.Response(status=400, body=body, headers={"content-encoding": "gzip"})
@@ -384,7 +382,7 @@ async def test_a_compressed_refusal_is_not_unpacked(session: aiohttp.ClientSessi
     assert error.message == "The provider refused this request."
 
 
-async def test_a_server_that_is_not_there_cannot_be_reached(session: aiohttp.ClientSession) -> None:
+async def test_a_server_that_is_not_there_cannot_be_reached(session: LeanClient) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -394,13 +392,13 @@ async def test_a_server_that_is_not_there_cannot_be_reached(session: aiohttp.Cli
 
 
 @pytest.mark.parametrize("url", ["no-url", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
-async def test_an_endpoint_that_is_none_fails_the_call(session: aiohttp.ClientSession, url: str) -> None:
+async def test_an_endpoint_that_is_none_fails_the_call(session: LeanClient, url: str) -> None:
     _, error = await answer_until_error(model(session, url), asking("m"))
     assert isinstance(error, UpstreamError)
 
 
 async def test_a_request_that_cannot_be_said_is_refused_before_dialling(
-    session: aiohttp.ClientSession, upstream: Upstream
+    session: LeanClient, upstream: Upstream
 ) -> None:
     request = ModelRequest("m", [Message("msg_1", "user", [InputImage(file_id="file_1")])])
     _, error = await answer_until_error(model(session, upstream.url), request)
@@ -408,7 +406,7 @@ async def test_a_request_that_cannot_be_said_is_refused_before_dialling(
     assert upstream.calls == []
 
 
-async def test_a_redirect_is_not_followed_with_the_key(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_a_redirect_is_not_followed_with_the_key(session: LeanClient, upstream: Upstream) -> None:
     async def redirect(_: web.Request) -> web.Response:
         return web.Response(status=307, headers={"location": f"{upstream.url}/v1/chat/completions"})
 
@@ -418,13 +416,13 @@ async def test_a_redirect_is_not_followed_with_the_key(session: aiohttp.ClientSe
     assert upstream.calls == []
 
 
-async def test_many_answers_at_once_never_mix(session: aiohttp.ClientSession, upstream: Upstream, dialect: str) -> None:
+async def test_many_answers_at_once_never_mix(session: LeanClient, upstream: Upstream, dialect: str) -> None:
     asked = model(session, upstream.url, dialect)
     heard = await asyncio.gather(*(answer(asked, asking("scripted-n30-d1")) for _ in range(50)))
     assert sorted(told.text for told in heard) == sorted(salted(call, 30) for call in upstream.calls)
 
 
-async def test_recorded_answers_come_over_a_real_connection_in_small_pieces(session: aiohttp.ClientSession) -> None:
+async def test_recorded_answers_come_over_a_real_connection_in_small_pieces(session: LeanClient) -> None:
     streams = [recorded for recorded in recordings(tuple(CODECS)) if recorded.sse and '"error"' not in recorded.sse]
 
     async def play(request: web.Request) -> web.StreamResponse:
@@ -441,26 +439,17 @@ async def test_recorded_answers_come_over_a_real_connection_in_small_pieces(sess
             assert heard == hear(replay(CODECS[recorded.api], (recorded.sse or "").encode()))
 
 
-async def test_the_session_keeps_no_cookies_and_reads_no_proxy(
-    monkeypatch: pytest.MonkeyPatch, upstream: Upstream
-) -> None:
+async def test_the_client_reads_no_proxy(monkeypatch: pytest.MonkeyPatch, upstream: Upstream) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    async with client_session() as session:
-        session.cookie_jar.update_cookies({"a": "b"})
+    async with LeanClient() as session:
         await answer(model(session, upstream.url), asking("m"))
-    assert "Cookie" not in (await upstream.call(0)).headers
 
 
-async def test_the_profile_is_the_codecs(session: aiohttp.ClientSession) -> None:
+async def test_the_profile_is_the_codecs(session: LeanClient) -> None:
     assert model(session, "http://x").model.profile is PROFILE
 
 
-def test_every_error_of_the_client_is_translated() -> None:
-    foreign = [
-        kind for _, kind in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(kind, aiohttp.ClientError)
-    ]
-    assert foreign
-    for kind in [*foreign, aiohttp.ServerTimeoutError, TimeoutError, OSError, ConnectionResetError]:
-        assert issubclass(kind, FOREIGN)
-        error = kind.__new__(kind)  # some need a connection to be made
-        assert isinstance(translate(error), UpstreamError)
+@pytest.mark.parametrize("kind", [*FOREIGN, ConnectionResetError, Unreachable, ssl.SSLError, socket.gaierror])
+def test_every_error_of_the_client_is_translated(kind: type[Exception]) -> None:
+    assert issubclass(kind, FOREIGN)
+    assert isinstance(translate(kind("x")), UpstreamError)

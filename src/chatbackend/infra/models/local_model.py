@@ -26,7 +26,12 @@ class LocalModel:
     """`Model` without a provider. Its usage is an estimate: it has no tokens."""
 
     profile = ModelProfile(
-        context_window=1_000_000, accepts_tools=False, accepts_images=False, accepts_files=False, reads_passages=False, follows_instructions=False
+        context_window=1_000_000,
+        accepts_tools=False,
+        accepts_images=False,
+        accepts_files=False,
+        reads_passages=False,
+        follows_instructions=False,
     )
 
     async def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:

@@ -1,16 +1,32 @@
-"""Chat Completions requests passed on to a provider that speaks them, over the lean client."""
+"""Requests passed on to a provider over the lean client, and what its failures mean."""
 
 from chatbackend.adapters.providers.codec import Codec
-from chatbackend.domain.errors import ChatError, UpstreamError
+from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.credentials import Credential, Headers
-from chatbackend.infra.models.http_model import FOREIGN, MAX_ERROR_BYTES, translate
 from chatbackend.infra.models.lean_client import LeanClient, Target, target
-from chatbackend.infra.models.lean_connection import LeanConnection
+from chatbackend.infra.models.lean_connection import CutOff, Garbled, LeanConnection
 from chatbackend.usecases.ports import Drained, Take
 
+MAX_ERROR_BYTES = 64 << 10
 
-class ChatRelay:
+# Foreign errors and what they mean; the first row that matches wins.
+TABLE: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
+    (TimeoutError, UpstreamTimeout, "The provider did not answer in time."),
+    (Garbled, UpstreamError, "The call of the provider failed."),
+    (CutOff, UpstreamCut, "The provider's answer was cut off."),
+    (ConnectionError, UpstreamCut, "The provider hung up."),
+    (OSError, UpstreamError, "The provider cannot be reached."),
+)
+FOREIGN: tuple[type[Exception], ...] = tuple(foreign for foreign, _, _ in TABLE)
+
+
+def translate(error: Exception) -> UpstreamError:
+    """Return the domain's error for one of the `FOREIGN` ones."""
+    return next(ours(message) for foreign, ours, message in TABLE if isinstance(error, foreign))
+
+
+class HttpRelay:
     """`Relay` to one address. `codec` knows what the provider's refusals mean."""
 
     def __init__(self, client: LeanClient, codec: Codec, *, url: str, credential: Credential) -> None:
@@ -62,7 +78,8 @@ class RelayedHttpAnswer:
     """`RelayedAnswer` over a connection, which goes back to the client at the end."""
 
     def __init__(self, client: LeanClient, to: Target, http: LeanConnection) -> None:
-        self.content_type = http.headers.get(b"content-type", b"application/json").decode("latin-1")
+        self.content_type = http.headers.get(b"content-type", b"").decode("latin-1")
+        self.content_encoding = http.headers.get(b"content-encoding", b"").decode("latin-1").lower()
         self._client = client
         self._to = to
         self._http = http

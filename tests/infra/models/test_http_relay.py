@@ -19,9 +19,8 @@ from chatbackend.domain.errors import (
 )
 from chatbackend.domain.models import ModelProfile
 from chatbackend.domain.routing import Timeouts
-from chatbackend.infra.models.chat_relay import ChatRelay, RelayedHttpAnswer
 from chatbackend.infra.models.credentials import fixed
-from chatbackend.infra.models.http_model import MAX_ERROR_BYTES
+from chatbackend.infra.models.http_relay import MAX_ERROR_BYTES, HttpRelay, RelayedHttpAnswer
 from chatbackend.infra.models.lean_client import LeanClient
 from tests.support.upstream import Upstream
 
@@ -49,7 +48,7 @@ Passing = Callable[..., Awaitable[RelayedHttpAnswer]]
 def relay(client: LeanClient, url: str, timeouts: Timeouts = PATIENT, key: str = "sk-1") -> Passing:
     credential = fixed({"authorization": f"Bearer {key}"})
     to = endpoint_url(url, "/chat/completions")
-    passing = ChatRelay(client, ChatCodec(ModelProfile()), url=to, credential=credential)
+    passing = HttpRelay(client, ChatCodec(ModelProfile()), url=to, credential=credential)
     return partial(passing, timeouts=timeouts, headers={})
 
 
@@ -158,6 +157,7 @@ async def test_a_client_that_is_full_stops_the_upstream_and_loses_nothing(client
             writer.write(b"x" * 64_000)
             await writer.drain()
             sent += 64_000
+        writer.close()
 
     async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
