@@ -6,9 +6,27 @@ from typing import get_args
 import pytest
 from anthropic.types.shared.error_type import ErrorType
 
-from chatbackend.adapters.errors import TABLE, Mapped, body, code_of, envelope, headers, mapped
+from chatbackend.adapters.errors import (
+    TABLE,
+    Mapped,
+    anthropic,
+    anthropic_envelope,
+    body,
+    code_of,
+    envelope,
+    headers,
+    mapped,
+)
 from chatbackend.domain import errors
-from chatbackend.domain.errors import ChatError, InvalidRequest, NotAllowed, NotFound, RateLimited, Unavailable
+from chatbackend.domain.errors import (
+    ChatError,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    UpstreamOverloaded,
+)
 
 
 def everything_below(kind: type[ChatError]) -> Iterator[type[ChatError]]:
@@ -63,3 +81,17 @@ def test_who_uses_a_wrong_method_is_told_the_right_ones() -> None:
     error = NotAllowed("PUT is not allowed.", allowed=("DELETE", "GET"))
     assert mapped(error).status == 405
     assert headers(error) == {"allow": "DELETE, GET"}
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_every_error_has_anthropics_envelope(kind: type[ChatError]) -> None:
+    error = kind("No.", allowed=("GET",)) if issubclass(kind, NotAllowed) else kind("No.")
+    status, said = anthropic(error)
+    assert status == mapped(error).status
+    shown = {"type": "error", "error": {"type": said, "message": "No."}, "request_id": "req_1"}
+    assert anthropic_envelope(error, "req_1") == shown
+
+
+def test_anthropics_callers_are_told_whether_it_is_them_or_everyone() -> None:
+    assert anthropic(UpstreamOverloaded("No.")) == (429, "rate_limit_error")
+    assert anthropic(UpstreamOverloaded("No.", busy=True)) == (529, "overloaded_error")

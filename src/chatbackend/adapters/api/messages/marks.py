@@ -31,9 +31,10 @@ def given_id(shown: str) -> str:
     if coded == shown:
         return shown
     try:
-        return urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
+        found = urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
     except ValueError:
         return shown
+    return found if shown_id(found) == shown else shown
 
 
 def foreign_signature(encrypted_content: str | None) -> str:

@@ -56,11 +56,19 @@ def _asked(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> Model
         extra=_extra(body),
         hints={name: body[name] for name in (*_HINTS, "thinking") if body.get(name) is not None},
         extra_dialect="messages",
+        prefilled=_is_begun(request.messages[-1]),
     )
     if isinstance(request.tool_choice, shapes.AutoChoice | shapes.AnyChoice | shapes.NamedChoice):
         found.parallel_tool_calls = False if request.tool_choice.disable_parallel_tool_use else None
     _tools(found, request, body)
     return found
+
+
+def _is_begun(last: shapes.Turn) -> bool:
+    """Return whether the last turn is the beginning of the answer."""
+    if not isinstance(last, shapes.AssistantTurn):
+        return False
+    return isinstance(last.content, str) or any(isinstance(block, shapes.TextBlock) for block in last.content[-1:])
 
 
 def _extra(body: Mapping[str, Any]) -> dict[str, Any]:
