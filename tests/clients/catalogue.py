@@ -150,12 +150,6 @@ class Pending:
 _STRICT = ("openai", "openai-async", "openai-2", "azure-openai", "azure-openai-async")
 
 PENDING: tuple[Pending, ...] = (
-    Pending("a response that fails at once is answered without the provider's retry-after", ("responses.busy",)),
-    Pending(
-        "a response that fails at once is answered with the code that it is stored with",
-        ("responses.too-long",),
-        ("openai*", "azure*", "langchain*", "pydantic*", "llama*", "ai-sdk*"),  # LiteLLM reads the message
-    ),
     Pending("the relay asks no profile whether its model sees", ("chat.image",), families=("llama31",)),
     Pending(
         "the relay passes Azure's first chunk, which is of no kind",

@@ -71,6 +71,13 @@ def test_a_failure_has_a_code_of_the_apis_list(error: ChatError, code: str) -> N
     assert failed(error) == Outcome("failed", failure=Failure(code, "x"))
 
 
+def test_a_failure_keeps_the_errors_own_code_and_how_long_to_wait() -> None:
+    found = failed(UpstreamOverloaded("x", retry_after_s=2.0, code="insufficient_quota"))
+    assert found.detail == "insufficient_quota"
+    assert found.failure is not None
+    assert found.failure.retry_after_s == 2.0
+
+
 @pytest.mark.parametrize(
     ("outcome", "completed_at"),
     [

@@ -86,5 +86,9 @@ def headers(error: ChatError) -> dict[str, str]:
     """Return the headers that go with an error: `retry-after` in whole seconds, at least 1, or `allow`."""
     if isinstance(error, errors.NotAllowed):
         return {"allow": ", ".join(error.allowed)}
-    wait = getattr(error, "retry_after_s", None)
-    return {} if wait is None else {"retry-after": str(max(1, math.ceil(wait)))}
+    return waiting(getattr(error, "retry_after_s", None))
+
+
+def waiting(wait_s: float | None) -> dict[str, str]:
+    """Return the header that asks to wait, none where nothing is known."""
+    return {} if wait_s is None else {"retry-after": str(max(1, math.ceil(wait_s)))}

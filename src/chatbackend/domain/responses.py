@@ -79,10 +79,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a response failed: one of the API's error codes and a message for the user."""
+    """Why a response failed: one of the API's error codes and a message for the user.
+
+    `retry_after_s` is for who waits for this very end; it is not kept, since it is soon untrue.
+    """
 
     code: str
     message: str
+    retry_after_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Response:
 
     `turn` orders the responses of one conversation (0 without one). `created_at` and `completed_at`
     are whole seconds since the epoch. `incomplete_reason` is the API's own word, `detail` ours
-    (shown as `chatbackend_reason`).
+    (shown as `chatbackend_reason`), or the exact code of a failure where the API's list has a coarse one.
     """
 
     id: str
@@ -147,15 +151,16 @@ class Outcome:
 
 
 def failed(error: ChatError) -> Outcome:
-    """Return the end that an error makes; the code is one of the API's own list."""
+    """Return the end that an error makes; the code is one of the API's own list, the error's own is the detail."""
+    wait = None
     match error:
         case RateLimited() | UpstreamOverloaded():
-            code = "rate_limit_exceeded"
+            code, wait = "rate_limit_exceeded", error.retry_after_s
         case InvalidRequest() | NotFound() | UpstreamRefused():
             code = "invalid_prompt"
         case _:
             code = "server_error"
-    return Outcome("failed", failure=Failure(code, error.message))
+    return Outcome("failed", detail=error.code, failure=Failure(code, error.message, wait))
 
 
 COMPLETED = Outcome("completed")

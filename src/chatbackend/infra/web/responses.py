@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.adapters.api.listing import page
 from chatbackend.domain.errors import InvalidRequest
@@ -153,8 +154,9 @@ async def _answer_failed(request: Request, response: Response) -> None:
         "message": failure.message if failure else "",
         "type": kind,
         "param": None,
-        "code": code,
+        "code": response.detail or code,
         "response_id": response.id,
     }
+    waiting = wire_errors.waiting(failure.retry_after_s if failure else None)
     # the same request would only be given this result again
-    await request.answer(status, encode({"error": error}), headers={"x-should-retry": "false"})
+    await request.answer(status, encode({"error": error}), headers={"x-should-retry": "false", **waiting})
