@@ -63,11 +63,12 @@ lock: setup-dev ## make the lock files again from pyproject.toml (add UPGRADE=--
 	$(UV_COMPILE) $(UPGRADE) tests/clients/requirements-openai2.in -o tests/clients/requirements-openai2.lock
 	@! grep -nE '://|^-' requirements*.lock tests/llama/*.lock tests/clients/*.lock || { echo "make lock: a lock file names an address or an option" >&2; exit 1; }
 	$(NPM) install --prefix tests/npm --package-lock-only
-	@! grep -n '"resolved"' tests/npm/package-lock.json || { echo "make lock: the npm lock names addresses" >&2; exit 1; }
+	$(NPM) install --prefix bench/npm --package-lock-only
+	@! grep -n '"resolved"' tests/npm/package-lock.json bench/npm/package-lock.json || { echo "make lock: the npm lock names addresses" >&2; exit 1; }
 
 clean: ## remove what these targets made (data folders stay)
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache src/*.egg-info
-	rm -rf tests/npm/node_modules
+	rm -rf tests/npm/node_modules bench/npm/node_modules
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is touched last, so an interrupted step is done again.

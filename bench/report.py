@@ -28,6 +28,7 @@ COST = [
     Column("CPU us/chunk, 100 x 50/s", "ttft100", "cpu_us_per_chunk", 1),
     Column("CPU us/chunk, flood", "flood", "cpu_us_per_chunk", 1),
 ]
+TURNS = ("first1", "first100", "hundredth1", "hundredth100")
 MEMORY = [
     Column("KB/open stream of 200", "hold200", "kb_per_stream", 1),
     Column("of 1,000", "hold1000", "kb_per_stream", 1),
@@ -74,7 +75,18 @@ def write(result: Result, emit: Callable[[str], None]) -> None:
         others = [*by_role["peer"], *([relayed] if relayed and relayed != name else [])]
         for other in others:
             _ratios(result, name, other, emit)
+    _turns(result, emit)
     _failures(result, emit)
+
+
+def _turns(result: Result, emit: Callable[[str], None]) -> None:
+    """Compare what 99 further chunks cost in a hundredth turn and in a first one: the request is in neither."""
+    for name, target in result["targets"].items():
+        cost = [target["figures"].get(turn, {}).get("cpu_ms_per_request") for turn in TURNS]
+        if all(cost):
+            first1, first100, hundredth1, hundredth100 = cast("list[float]", cost)
+            ratio = (hundredth100 - hundredth1) / (first100 - first1)
+            emit(f"- {name}: the hundredth turn of a conversation costs {ratio:.2f} of the first, its request aside")
 
 
 def _targets(result: Result, role: str) -> list[str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from scenarios import SCENARIOS, LoadFailedError, Scenario, Target, build, load, measure
-from servers import Running, Server, ServerFailedError, running
+from servers import Running, Server, ServerFailedError, logged, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,17 +130,26 @@ class Bench:
     def _measure_rounds(self, upstream: Running) -> None:
         names = [name for name in self._options.scenarios if not SCENARIOS[name].memory]
         with ExitStack() as stack:
-            live = {server.name: stack.enter_context(running(server)) for server in self._peers()}
-            live[upstream.server.name] = upstream
+            live = {server.name: stack.enter_context(_Restartable(server)) for server in self._peers()}
             for target in self._offered:
                 load(self._setup.servers[target.server].url, target, SCENARIOS["flood"], scale=0.25)  # warms it up
             for number in range(self._options.rounds):
                 for name in names:
                     for target in self._offered if number % 2 == 0 else reversed(self._offered):
                         if SCENARIOS[name].fits(target):
-                            self._run(name, target, live[target.server].pid)
+                            self._run_on(live.get(target.server), name, target, upstream.pid)
 
-    def _run(self, name: str, target: Target, pid: int | None) -> None:
+    def _run_on(self, server: _Restartable | None, name: str, target: Target, upstream: int | None) -> None:
+        """Measure once; a server that does not answer any more afterwards is started anew, and the result says so."""
+        measured = self._run(name, target, upstream if server is None else server.pid)
+        if measured or server is None or server.answers(target):
+            return
+        self._failures.append(f"{name}: {target.server} answered nothing any more and was started anew; it said last:")
+        self._failures += [f"  {line}" for line in server.last_lines()]
+        server.restart()
+        load(server.url, target, SCENARIOS["flood"], scale=0.25)
+
+    def _run(self, name: str, target: Target, pid: int | None) -> bool:
         """Measure once. A load without one good answer is a failure of the result, not the end of a long run."""
         url = self._setup.servers[target.server].url
         try:
@@ -148,9 +157,10 @@ class Bench:
         except LoadFailedError as error:
             self._failures.append(f"{name}: {error}")
             say(self._failures[-1])
-            return
+            return False
         self._runs[target.name].setdefault(name, []).append(figures)
         say(f"{name:9} {target.name:22} {' '.join(f'{k}={v:.4g}' for k, v in figures.items())}")
+        return True
 
     def _result(self, before: dict[str, str | int | list[float]]) -> Result:
         setup = self._setup
@@ -173,6 +183,40 @@ class Bench:
             "figures": {name: medians(figures) for name, figures in runs.items()},
             "runs": runs,
         }
+
+
+class _Restartable:
+    """A server that runs for a block, or several of them one after the other."""
+
+    def __init__(self, server: Server) -> None:
+        self.url = server.url
+        self._server = server
+        self._stack = ExitStack()
+
+    @property
+    def pid(self) -> int | None:
+        return self._live.pid
+
+    def answers(self, target: Target) -> bool:
+        """Tell whether it still gives one answer."""
+        return load(self.url, target, PROBE)["ok"] > 0
+
+    def last_lines(self, count: int = 5) -> list[str]:
+        """Return what it logged last."""
+        return logged(self._live)[-count:]
+
+    def restart(self) -> None:
+        """Start it in a new process and a new folder."""
+        self._stack.close()
+        self._live = self._stack.enter_context(running(self._server))
+        say(f"{self._server.name}: started anew")
+
+    def __enter__(self) -> _Restartable:
+        self._live = self._stack.enter_context(running(self._server))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def offers(server: Server, target: Target) -> bool:

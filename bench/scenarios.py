@@ -48,10 +48,21 @@ class Scenario:
     seconds: float
     extra: tuple[str, ...] = ()
     memory: bool = False  # wants a fresh process, and its memory watched
+    roles: tuple[str, ...] = ("floor", "peer", "relay", "flagship")
 
     def fits(self, target: Target) -> bool:
         """Tell whether the target's API has this kind of answer and the target bears the load."""
-        return (self.stream or target.api != "responses-ws") and self.connections <= target.most_streams
+        return (
+            target.role in self.roles
+            and (self.stream or target.api != "responses-ws")
+            and self.connections <= target.most_streams
+        )
+
+
+def _turn(number: int, chunks: int) -> Scenario:
+    """One turn of a conversation by its number: everything that was said before is in its request."""
+    extra = ("--messages", str(2 * number - 1), "--bytes", "480")
+    return Scenario(stream=True, connections=16, model=f"mock-n{chunks}-d5", seconds=3, extra=extra, roles=("relay",))
 
 
 SCENARIOS = {
@@ -64,6 +75,10 @@ SCENARIOS = {
     "ttft1": Scenario(stream=True, connections=1, model="mock-n5-d2", seconds=3),
     "ttft100": Scenario(stream=True, connections=100, model="mock-n50-d20", seconds=5, extra=("--ramp-ms", "1000")),
     "flood": Scenario(stream=True, connections=16, model="mock-n1000-d0", seconds=4),
+    "first1": _turn(1, 1),
+    "first100": _turn(1, 100),
+    "hundredth1": _turn(100, 1),
+    "hundredth100": _turn(100, 100),
     "hold200": Scenario(
         stream=True,
         connections=200,

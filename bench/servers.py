@@ -53,6 +53,7 @@ class Running:
     pid: int | None
     ready_s: float | None = None
     idle_mb: float | None = None
+    folder: Path | None = None
 
 
 class ServerFailedError(Exception):
@@ -73,9 +74,14 @@ def running(server: Server) -> Generator[Running]:
             ready_s = time.perf_counter() - started
             time.sleep(SETTLE_S)
             _check_alive(server, process, Path(folder))  # or the one that answered was another's, on the same port
-            yield Running(server, process.pid, ready_s, pss_mb(tree(process.pid)))
+            yield Running(server, process.pid, ready_s, pss_mb(tree(process.pid)), Path(folder))
         finally:
             _stop(process)
+
+
+def logged(live: Running) -> list[str]:
+    """Return the lines that a server printed, as far as we started it."""
+    return _log(live.folder).splitlines() if live.folder else []
 
 
 def free_port() -> int:
