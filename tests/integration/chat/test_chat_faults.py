@@ -8,6 +8,7 @@ from typing import Any, Literal
 import anyio
 import httpx2
 import msgspec
+import openai
 import pytest
 
 from tests.integration.chat.conftest import Row, body
@@ -86,6 +87,15 @@ async def test_a_fault_in_the_middle_ends_a_stream_with_the_error_and_without_it
     assert (wrote > 0, estimated) == (True, 1)
     whole = await http.post(PATH, json=body(f"claude/scripted-{script}"))
     assert (whole.status_code, whole.json()["error"]["code"]) == (status, code)
+
+
+async def test_the_sdk_raises_what_came_as_the_last_event(client: openai.AsyncOpenAI) -> None:
+    asked = body("claude/scripted-error-at-3")
+    stream = await client.chat.completions.create(model=asked["model"], messages=asked["messages"], stream=True)
+    with pytest.raises(openai.APIError) as broken:
+        async for _ in stream:
+            pass
+    assert broken.value.code == "upstream_error"
 
 
 async def test_an_overloaded_provider_says_how_long_to_wait(http: httpx2.AsyncClient) -> None:
