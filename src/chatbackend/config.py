@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import copy
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, create_model
@@ -60,7 +60,12 @@ Api = Literal["chat", "responses"]
 
 
 class Settings(BaseModel):
-    """Every variable the embedded server reads. Field names are the variables' names in lower case."""
+    """Every variable the embedded server reads. Field names are the variables' names in lower case.
+
+    `installed` are the prefixes of the variables of providers that packages bring, where their endpoints are set.
+    """
+
+    installed: ClassVar[frozenset[str]] = frozenset()
 
     chatbackend_host: str = Field("127.0.0.1", description="Address to listen on.")
     chatbackend_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
@@ -189,13 +194,15 @@ def _with_installed(environment: Mapping[str, str]) -> type[Settings]:
     }
     if not unknown:
         return Settings
-    installed = {variable_of(point.name).lower() for point in entry_points(group=ENTRY_POINTS)}
+    found = unknown & {variable_of(point.name).lower() for point in entry_points(group=ENTRY_POINTS)}
     fields: dict[str, Any] = {}
-    for name in sorted(unknown & installed):
+    for name in sorted(found):
         for ending in ("endpoint", "api_key", "models"):
             known = Settings.model_fields[f"llama31_{ending}"]
             fields[f"{name}_{ending}"] = (known.annotation, copy(known))
-    return create_model("Settings", __base__=Settings, **fields)
+    kind = create_model("Settings", __base__=Settings, **fields)
+    kind.installed = frozenset(name.upper() for name in found)
+    return kind
 
 
 def _refuse_later(environment: Mapping[str, str]) -> None:

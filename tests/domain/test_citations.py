@@ -6,9 +6,18 @@ from hypothesis import strategies as st
 
 from chatbackend.domain.citations import LONGEST_MARK, CitationScanner, cite
 from chatbackend.domain.documents import Page
-from chatbackend.domain.events import Cited, Finished, ModelEvent, ReasoningDelta, TextDelta, ToolCallStarted
+from chatbackend.domain.events import (
+    Cited,
+    Finished,
+    ModelEvent,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallStarted,
+    UsageReported,
+)
 from chatbackend.domain.items import FileCitation
 from chatbackend.domain.passages import Passage
+from chatbackend.domain.usage import Usage
 
 PASSAGES = [Passage(f"file-{number}", "a.pdf", number, number + 4, "text", 0.5, page=number) for number in (1, 2)]
 
@@ -75,6 +84,11 @@ def test_what_was_held_is_let_go_before_any_other_event() -> None:
     scanner = CitationScanner(PASSAGES)
     scanner.feed(TextDelta("a【1"))
     assert scanner.feed(Finished("stop")) == [TextDelta("【1"), Finished("stop")]
+
+
+def test_a_count_between_the_pieces_of_a_mark_does_not_tear_it() -> None:
+    counted = UsageReported(Usage(1, 1))
+    assert scanned(TextDelta("Tea【"), counted, TextDelta("1"), counted, TextDelta("】.")) == ("Tea.", [("file-1", 3)])
 
 
 @pytest.mark.parametrize("between", [ToolCallStarted("c1", "add"), ReasoningDelta("hm")])

@@ -14,6 +14,7 @@ from chatbackend.domain.events import (
     RefusalDelta,
     TextDelta,
     ToolCallStarted,
+    UsageReported,
 )
 from chatbackend.domain.extractive import Quote, best_sentences
 from chatbackend.domain.items import FileCitation
@@ -44,7 +45,7 @@ class CitationScanner:
 
     def feed(self, event: ModelEvent) -> list[ModelEvent]:
         """Return what one event becomes; other events first let go what is held back."""
-        if not self._passages:
+        if not self._passages or isinstance(event, UsageReported):  # some count with every piece of a mark
             return [event]
         if not isinstance(event, TextDelta):
             found = [*self.end(), event]

@@ -4,7 +4,7 @@ Or a package of its own, which names its `Family` in the entry point group `chat
 where its endpoint is set.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import EntryPoint, entry_points
 
 from chatbackend.adapters.providers.families.azure import AZURE
@@ -14,22 +14,21 @@ from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.adapters.providers.families.perplexity import PERPLEXITY
 from chatbackend.adapters.providers.family import ENTRY_POINTS, Family, variable_of
 
-__all__ = ["FAMILIES", "Family", "families"]
+__all__ = ["FAMILIES", "Family", "installed"]
 
 FAMILIES = (AZURE, OPENAI, CLAUDE, LLAMA31, PERPLEXITY)
 
 
-def families(is_set: Callable[[str], bool]) -> Iterator[Family]:
-    """Yield the families whose endpoint is set; `is_set` says that of a variables' prefix.
+def installed(variables: Collection[str]) -> Iterator[Family]:
+    """Yield the families that packages bring, by the prefixes of their variables.
 
-    Raises: ValueError for an installed package whose family cannot be had.
+    Raises: ValueError for one that cannot be had.
     """
-    yield from (family for family in FAMILIES if is_set(family.variable))
-    taken = {family.variable for family in FAMILIES}
-    for point in entry_points(group=ENTRY_POINTS):
+    left = set(variables)
+    for point in entry_points(group=ENTRY_POINTS) if left else ():
         variable = variable_of(point.name)
-        if variable not in taken and is_set(variable):
-            taken.add(variable)
+        if variable in left:
+            left.remove(variable)
             yield _loaded(point, variable)
 
 
