@@ -86,16 +86,14 @@ class Account:
         if not self._streamed:
             return True
         tail = self._tail
-        return DONE in tail or _reason(tail) is not None
+        return _reason(tail) is not None or DONE in tail
 
     @property
     def outcome(self) -> CallOutcome | None:
         """How the answer ended, None while it has not; an end without a reason for it is the provider's failure."""
-        if not (self.ended and self._bytes):
-            return None
         reason = _reason(self._tail)
         if reason is None:
-            return "failed"
+            return "failed" if self._bytes and self.ended else None
         return "incomplete" if reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
@@ -113,7 +111,9 @@ class Account:
 
     @property
     def _tail(self) -> bytes:
-        return b"".join(self._held)
+        if len(self._held) > 1:  # joined once for all who look at it
+            self._held = [b"".join(self._held)]
+        return self._held[0] if self._held else b""
 
     def _last_usage(self) -> bytes:
         """Return the JSON that holds the usage: the whole body, or the last event that speaks of it."""

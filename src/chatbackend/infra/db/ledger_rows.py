@@ -4,7 +4,8 @@ A row is one upstream call. It is begun, with an estimate of what goes in, befor
 once, with what the call used, how it ended and what it cost by the prices of then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -21,6 +22,7 @@ BEGUN = (
     *("input_tokens", "estimated"),
 )
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_tokens: Callable[[Usage], tuple[int, ...]] = attrgetter(*_TOKENS)
 SETTLED = ("id", "settled_at", "outcome", "estimated", "cost_nano_usd", *_TOKENS)
 LARGEST = (
     2**53 - 1
@@ -51,14 +53,16 @@ class Settling:
     def fields(self, call_id: str, deployment: str, settlement: Settlement, *, now: int) -> Fields:
         """Return the values of `SETTLED`. `now` is in microseconds."""
         usage = settlement.usage
-        cost = self._prices.cost(deployment, usage)
+        cost, tokens = self._prices.cost(deployment, usage), _tokens(usage)
+        if max(tokens) > LARGEST:
+            tokens = tuple(min(count, LARGEST) for count in tokens)
         return (
             call_id,
             now,
             settlement.outcome,
             int(usage.estimated),
             None if cost is None or cost > LARGEST else cost,
-            *(min(getattr(usage, name), LARGEST) for name in _TOKENS),
+            *tokens,
         )
 
     async def settle(self, tx: Transaction, call: Call, settlement: Settlement, *, now: int) -> None:
