@@ -62,7 +62,7 @@ class Scenario:
 def _turn(number: int, chunks: int) -> Scenario:
     """One turn of a conversation by its number: everything that was said before is in its request."""
     extra = ("--messages", str(2 * number - 1), "--bytes", "480")
-    return Scenario(stream=True, connections=16, model=f"mock-n{chunks}-d5", seconds=3, extra=extra, roles=("relay",))
+    return Scenario(stream=True, connections=16, model=f"mock-n{chunks}-d5", seconds=5, extra=extra, roles=("relay",))
 
 
 SCENARIOS = {
