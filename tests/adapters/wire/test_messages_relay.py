@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbackend.adapters.wire.messages_relay import TAIL_BYTES, Account, asked, error_event
+from chatbackend.adapters.wire.messages_relay import (
+    MAX_HELD_BYTES,
+    TAIL_BYTES,
+    Account,
+    WholeEvents,
+    asked,
+    error_event,
+)
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.usage import Usage
 
@@ -82,7 +89,8 @@ def test_a_stream_is_over_with_its_end_mark_and_not_with_text_that_looks_like_it
 def test_what_was_not_told_is_estimated_from_what_came() -> None:
     assert read(START + DELTA * 3).usage() == Usage(7, 3, 2, estimated=True)
     assert read(DELTA * 3).usage() == Usage(100, 3, estimated=True)
-    assert read(b'{"stop_reason":"end_turn"}' + b" " * 14, streamed=False).usage() == Usage(100, 10, estimated=True)
+    whole = b'{"type":"message","stop_reason":"end_turn"} '
+    assert read(whole, streamed=False).usage() == Usage(100, len(whole) // 4, estimated=True)
     assert read(b'{"type":"error","error":{}}', streamed=False).usage() == Usage(estimated=True), "no answer"
     assert read(b'data: {"type":"message_start",}\n\n').usage() == Usage(100, 0, estimated=True)
 
@@ -94,3 +102,24 @@ def test_a_whole_answer_tells_its_usage_and_its_end() -> None:
 
 def test_an_error_is_an_event_of_its_own() -> None:
     assert error_event(b"{}") == b"event: error\ndata: {}\n\n"
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8).map(sorted))
+def test_only_whole_events_are_passed_on_however_they_are_cut(cuts: list[int]) -> None:
+    events, passed = WholeEvents(), b""
+    for start, end in zip((0, *cuts), (*cuts, len(STREAM)), strict=True):
+        passed += events.feed(STREAM[start:end])
+        assert passed.endswith((b"\n\n", b"\n\r\n")) or not passed
+    assert (passed, events.rest) == (STREAM, b"")
+
+
+def test_what_broke_off_is_held_but_not_without_end() -> None:
+    events = WholeEvents()
+    assert events.feed(START + b"event: x") == START
+    assert events.rest == b"event: x"
+    assert len(events.feed(b"x" * MAX_HELD_BYTES)) > MAX_HELD_BYTES
+
+
+def test_a_body_that_is_no_message_has_not_ended() -> None:
+    for body in (b"<html>", b'{"type":"error"}', WHOLE[:-9], b""):
+        assert not read(body, streamed=False).ended

@@ -15,6 +15,7 @@ from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
 HEAD_BYTES = 8_192  # the beginning of a stream, where `message_start` tells what went in
 TAIL_BYTES = 8_192  # its end, where `message_delta` tells what came out, and `message_stop` that it is whole
+MAX_HELD_BYTES = 1 << 20  # of an event that has not ended
 SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
 # Inside the text of an answer these quotes would be escaped.
 _START, _DELTA, _STOP = (
@@ -96,13 +97,16 @@ class Account:
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is whole: a JSON body is, a stream is once it has told that it stopped."""
-        return not self._streamed or _STOP.search(self._tail) is not None
+        """Whether the answer is whole: a body that is a message, a stream that has told that it stopped."""
+        if self._streamed:
+            return _STOP.search(self._tail) is not None
+        whole = self._last()
+        return whole is not None and whole.type == "message"
 
     @property
     def outcome(self) -> CallOutcome | None:
         """How the answer ended, None while it has not; an end without a reason for it is the provider's failure."""
-        if not (self.ended and self._bytes):
+        if not self.ended:
             return None
         last = self._last() or _Event()
         reason = last.delta.stop_reason if last.delta else last.stop_reason
@@ -121,7 +125,7 @@ class Account:
         if last is not None and last.usage is not None:
             told.update(last.usage)
             return told.to_domain()
-        if not self._streamed and self.outcome == "failed":
+        if self._bytes and not self._streamed and self.outcome in (None, "failed"):
             return Usage(estimated=True)
         written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         if told.input_tokens is None:
@@ -142,6 +146,24 @@ class Account:
             return _read(self._tail)
         found: list[bytes] = _DELTA.findall(self._tail)
         return _read(found[-1]) if found else None
+
+
+class WholeEvents:
+    """Cuts a relayed stream behind its events: what broke off inside one is never shown, so an error can follow."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what is whole; `rest` is what is not, unless there is too much of it to hold."""
+        found = self.rest + chunk
+        at = max(found.rfind(b"\n\n") + 2, found.rfind(b"\n\r\n") + 3)
+        if at < 3 and len(found) > MAX_HELD_BYTES:
+            at = len(found)
+        elif at < 3:
+            at = 0
+        self.rest = found[at:]
+        return found[:at]
 
 
 def _read(data: bytes) -> _Event | None:

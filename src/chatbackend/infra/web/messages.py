@@ -82,8 +82,10 @@ async def _relay_stream(request: Request, relayed: Relayed) -> None:
     wire = wire_of(request.scope)
     kind = relayed.content_type.encode("latin-1", "replace")
     await request.start(200, [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
+    events = messages_relay.WholeEvents()
     try:
-        last = await relayed.pass_on(wire.write, wire.drained)
+        last = await relayed.pass_on(lambda chunk: wire.write(events.feed(chunk)), wire.drained)
+        last = events.rest + last
     except UpstreamError as error:
         last = _error(error, request.request_id)
     await request.send({"type": "http.response.body", "body": last})
