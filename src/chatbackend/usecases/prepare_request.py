@@ -6,6 +6,7 @@ from dataclasses import replace
 from chatbackend.domain.compaction import expanded
 from chatbackend.domain.context import fitting, grounded
 from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.fitting import refuse_fields
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Compaction, InputFile, InputImage, InputText, Item, Message, Part
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -18,6 +19,7 @@ def refuse_unsupported(request: Ask | ModelRequest, profile: ModelProfile) -> No
     """Refuse, before anything is committed, what this model cannot take. Raises: InvalidRequest."""
     if request.tools and not profile.accepts_tools:
         raise _unsupported("function tools", "tools")
+    refuse_fields(request, profile)
     for item in request.items:
         for part in item.content if isinstance(item, Message) else ():
             if isinstance(part, InputImage) and not profile.accepts_images:

@@ -18,7 +18,9 @@ CODEC = ClaudeCodec(ModelProfile())
 def test_a_request_carries_the_version_and_asks_for_events() -> None:
     wire = CODEC.request(ModelRequest("m", []))
     assert wire.path == "/v1/messages"
-    assert CODEC.profile == ModelProfile()
+    assert CODEC.profile == ModelProfile(
+        refuses=frozenset(("seed", "top_logprobs", "verbosity"))
+    )  # what the dialect has no words for
     assert wire.headers["anthropic-version"] == "2023-06-01"
     assert wire.headers["accept"] == "text/event-stream"
     assert json.loads(wire.body)["model"] == "m"

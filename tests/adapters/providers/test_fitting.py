@@ -7,8 +7,9 @@ import pytest
 from chatbackend.adapters.providers.chat.request import request_body
 from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.adapters.providers.family import profile_of
-from chatbackend.adapters.providers.fitting import DROPPED, NEUTRAL, fitted
+from chatbackend.adapters.providers.fitting import fitted, speaking
 from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.fitting import DROPPED, NEUTRAL
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
 ASKED: dict[str, Any] = {
@@ -38,7 +39,7 @@ def test_a_refused_field_is_named_or_left_out(name: str) -> None:
     request = asking(**{name: ASKED[name]})
     assert fitted(request, ModelProfile()) == request
     if name in DROPPED:
-        assert fitted(request, refusing(name)) == fitted(request, ModelProfile(), frozenset((name,))) == asking()
+        assert fitted(request, refusing(name)) == fitted(request, speaking(ModelProfile(), name)) == asking()
         return
     with pytest.raises(InvalidRequest) as refused:
         fitted(request, refusing(name))

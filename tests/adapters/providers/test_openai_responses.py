@@ -20,7 +20,7 @@ Json = dict[str, Any]
 def test_a_request_asks_for_events_and_carries_no_credential() -> None:
     wire = CODEC.request(ASKED)
     assert endpoint_url("https://api.openai.com", wire.path) == "https://api.openai.com/v1/responses"
-    assert CODEC.profile == ModelProfile()
+    assert CODEC.profile == ModelProfile(refuses=frozenset(("stop", "seed")))  # what the dialect has no words for
     assert wire.headers == {"content-type": "application/json", "accept": "text/event-stream"}
     assert json.loads(wire.body)["model"] == "m"
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.fitting import speaking
 from chatbackend.adapters.providers.messages.reader import ClaudeReader
 from chatbackend.adapters.providers.messages.request import request_body
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
@@ -19,12 +20,14 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 
 API_VERSION = "2023-06-01"
 
+_UNSAID = ("seed", "top_logprobs", "verbosity")  # the dialect has no words for them
+
 
 class ClaudeCodec:
     """Speaks Anthropic Messages."""
 
     def __init__(self, profile: ModelProfile) -> None:
-        self._profile = profile
+        self._profile = speaking(profile, *_UNSAID)
 
     @property
     def profile(self) -> ModelProfile:

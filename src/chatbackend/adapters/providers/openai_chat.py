@@ -11,6 +11,7 @@ from chatbackend.adapters.providers.chat.calls_in_text import CallsInText
 from chatbackend.adapters.providers.chat.reader import ChatReader
 from chatbackend.adapters.providers.chat.request import request_body
 from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.fitting import speaking
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
 from chatbackend.adapters.providers.steps import Step, SteppedReader, through
 from chatbackend.adapters.providers.structured import structured_steps
@@ -18,12 +19,14 @@ from chatbackend.domain.errors import ChatError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
+_UNSAID = ("reasoning_summary",)  # the dialect has no words for them
+
 
 class ChatCodec:
     """Speaks Chat Completions."""
 
     def __init__(self, profile: ModelProfile) -> None:
-        self._profile = profile
+        self._profile = speaking(profile, *_UNSAID)
 
     @property
     def profile(self) -> ModelProfile:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from chatbackend.adapters.providers.codec import Reader, WireRequest
+from chatbackend.adapters.providers.fitting import speaking
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
 from chatbackend.adapters.providers.responses.reader import ResponsesReader
 from chatbackend.adapters.providers.responses.request import request_body
@@ -17,12 +18,14 @@ from chatbackend.domain.errors import ChatError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
 
+_UNSAID = ("stop", "seed")  # the dialect has no words for them
+
 
 class ResponsesCodec:
     """Speaks Responses, statelessly: the whole context goes out with every request, nothing is stored there."""
 
     def __init__(self, profile: ModelProfile) -> None:
-        self._profile = profile
+        self._profile = speaking(profile, *_UNSAID)
 
     @property
     def profile(self) -> ModelProfile:

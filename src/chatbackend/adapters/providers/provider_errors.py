@@ -39,6 +39,7 @@ _CODE_OF_PHRASE = (
     ("context length", "context_length_exceeded"),  # vLLM
     ("context size", "context_length_exceeded"),  # llama.cpp
 )
+_CODE_OF_CODE = {"DeploymentNotFound": "model_not_found"}  # Azure OpenAI
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.IGNORECASE)
 
 
@@ -130,7 +131,7 @@ def _number(text: str | None) -> float | None:
 
 def _code(status: int, fault: Fault) -> str | None:
     if fault.code:
-        return fault.code
+        return _CODE_OF_CODE.get(fault.code, fault.code)
     said = fault.message.lower()
     if status == 404 and "model" in said:
         return "model_not_found"

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from chatbackend.adapters.providers.codec import GARBAGE, unsupported
-from chatbackend.adapters.providers.fitting import named
 from chatbackend.adapters.providers.json_schema import mismatch, wrong_schema
 from chatbackend.domain.errors import InvalidRequest, UpstreamError
 from chatbackend.domain.events import Cited, Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
+from chatbackend.domain.fitting import named
 from chatbackend.domain.models import PLAIN, FunctionTool, ModelProfile, ModelRequest, ToolChoice
 
 Json = dict[str, Any]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chatbackend.adapters.providers.claude import ClaudeCodec
 from chatbackend.adapters.providers.messages.request import request_body
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.items import (
@@ -315,5 +316,5 @@ def test_a_model_that_cannot_stop_thinking_is_not_told_to() -> None:
 
 def test_probabilities_are_refused_by_name() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        body(HI, top_logprobs=2)
+        body(HI, profile=ClaudeCodec(PROFILE).profile, top_logprobs=2)
     assert caught.value.param == "top_logprobs"

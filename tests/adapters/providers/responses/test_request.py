@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chatbackend.adapters.providers.openai_responses import ResponsesCodec
 from chatbackend.adapters.providers.responses.request import request_body
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.items import (
@@ -334,7 +335,7 @@ def test_images_and_files_are_parts_of_messages_and_of_outputs(part: InputImage 
         (user(InputFile(file_id="f")), PROFILE, {}),
         (HI, ModelProfile(accepts_tools=False), {"tools": [TOOL]}),
         (HI, ModelProfile(structured="none"), {"text_format": TextFormat("json_schema")}),
-        (HI, PROFILE, {"stop": ["END"]}),
+        (HI, ResponsesCodec(PROFILE).profile, {"stop": ["END"]}),
     ],
 )
 def test_what_a_model_does_not_take_is_refused_before_dialling(item: Item, profile: ModelProfile, fields: Json) -> None:

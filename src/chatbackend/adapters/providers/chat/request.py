@@ -27,15 +27,13 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, 
 
 Json = dict[str, Any]
 
-_UNSAID = frozenset(("reasoning_summary",))  # the dialect has no words for it
-
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     """Return the body, fields that we do not know first so that they never override ours.
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    request = spoken(fitted(request, profile, _UNSAID), profile)
+    request = spoken(fitted(request, profile), profile)
     extra = passthrough(request, "chat")
     limit = request.max_output_tokens or profile.default_max_tokens
     ours = present(

@@ -39,7 +39,6 @@ _MIN_BUDGET = 1024
 _BUDGETS = {"minimal": _MIN_BUDGET, "low": 4_096, "medium": 12_288, "high": 24_576, "xhigh": 32_768, "max": 65_536}
 _EFFORTS = {"none": None, "minimal": "low"}
 _THINKING = ("thinking", "redacted_thinking")
-_UNSAID = frozenset(("seed", "top_logprobs", "verbosity"))  # the dialect has no words for them
 
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
@@ -47,7 +46,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    request = spoken(fitted(request, profile, _UNSAID), profile)
+    request = spoken(fitted(request, profile), profile)
     extra = passthrough(request, "messages")
     max_tokens = request.max_output_tokens or profile.default_max_tokens or profile.max_output_tokens
     ours = present(

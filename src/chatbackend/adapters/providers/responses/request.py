@@ -29,15 +29,13 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, 
 
 Json = dict[str, Any]
 
-_UNSAID = frozenset(("stop", "seed"))  # the dialect has no words for them
-
 
 def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     """Return the body, fields that we do not know first so that they never override ours.
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    request = spoken(fitted(request, profile, _UNSAID), profile)
+    request = spoken(fitted(request, profile), profile)
     extra = passthrough(request, "responses")
     background = extra.pop("background", None) is True and request.stream  # without a stream, only polling would end it
     said = _input(request, profile)
