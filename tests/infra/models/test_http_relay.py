@@ -72,10 +72,12 @@ class Client:
         self.got: list[bytes] = []
         self.room = asyncio.Event()
         self.waits = asyncio.Event()
+        self.took = asyncio.Event()
         self._full = full
 
     def take(self, chunk: bytes) -> bool:
         self.got.append(chunk)
+        self.took.set()
         return not self._full
 
     async def drained(self) -> None:
@@ -147,12 +149,13 @@ async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
 
 
 async def test_a_client_that_is_full_stops_the_upstream_and_loses_nothing(client: LeanClient) -> None:
-    sent = 0
+    sent, slow = 0, Client(full=True)
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 64000000\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 64000001\r\n\r\nx")
+        await slow.took.wait()  # what comes before is stopped by another limit
         for _ in range(1000):
             writer.write(b"x" * 64_000)
             await writer.drain()
@@ -162,7 +165,6 @@ async def test_a_client_that_is_full_stops_the_upstream_and_loses_nothing(client
     async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         answer = await relay(client, url)(b"{}", stream=True)
-        slow = Client(full=True)
         passing = asyncio.create_task(answer.pass_on(slow.take, slow.drained))
         await asyncio.wait_for(slow.waits.wait(), 20)
         before = -1
@@ -172,7 +174,7 @@ async def test_a_client_that_is_full_stops_the_upstream_and_loses_nothing(client
         assert sent < 32_000_000  # what the sockets of both ends hold, not all there is
         slow.room.set()
         last = await asyncio.wait_for(passing, 20)
-    assert sum(map(len, slow.got)) + len(last) == 64_000_000
+    assert sum(map(len, slow.got)) + len(last) == 64_000_001
 
 
 async def test_closing_the_answer_closes_the_upstream(client: LeanClient, upstream: Upstream) -> None:
