@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,13 +15,12 @@ from chatbackend.domain.errors import ChatError, Conflict, InvalidRequest, NotFo
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message, OutputText, text_of
 from chatbackend.domain.responses import COMPLETED, Response, end
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.db.sqlite import SqliteDatabase
-from chatbackend.infra.db.transaction import Row
+from chatbackend.infra.db.transaction import Database, Row
 from chatbackend.usecases.ports import Once
 from tests.support.model_events import numbered
+from tests.support.truths import KINDS, Kind, truth
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +42,7 @@ class Clock:
 
 
 class World:
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self.clock = Clock()
         self.conversations = Conversations(database, self.clock)
         self.truth = Responses(database, self.clock)
@@ -78,10 +76,9 @@ def said(text: str, item_id: str | None = None) -> Item:
     return Message(item_id or f"msg_{text}", "user", [InputText(text)])
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    await anyio.to_thread.run_sync(migrate.migrate, tmp_path / "truth.db")
-    async with SqliteDatabase(tmp_path / "truth.db") as database:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with truth(request.param, tmp_path) as database:
         yield World(database)
 
 
@@ -226,6 +223,7 @@ async def test_a_create_that_is_refused_leaves_nothing(world: World) -> None:
     assert (await world.conversations.create(ME, Conversation("conv_2", 0), [], once=once)).id == "conv_2"
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(st.integers(1, 6), max_size=6),
@@ -234,11 +232,15 @@ async def test_a_create_that_is_refused_leaves_nothing(world: World) -> None:
     same_moment=st.booleans(),
 )
 async def test_pages_one_behind_the_other_are_the_whole_once(
-    tmp_path_factory: pytest.TempPathFactory, *, batches: list[int], limit: int, order: Order, same_moment: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    kind: Kind,
+    batches: list[int],
+    limit: int,
+    order: Order,
+    same_moment: bool,
 ) -> None:
-    folder = tmp_path_factory.mktemp("truth")
-    await anyio.to_thread.run_sync(migrate.migrate, folder / "truth.db")
-    async with SqliteDatabase(folder / "truth.db") as database:
+    async with truth(kind, tmp_path_factory.mktemp("truth")) as database:
         world = World(database)
         names = [f"conv_{number}" for number in range(sum(batches))]
         for name in names:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -261,7 +261,7 @@ class Stalling:
         self.working = anyio.Event()
         self.go_on = threading.Event()
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, touching: Collection[str] | None = None) -> T:
         loop = asyncio.get_running_loop()
 
         async def stalled(tx: Transaction) -> T:
@@ -270,7 +270,7 @@ class Stalling:
             assert self.go_on.wait(20)
             return done
 
-        return await self._inner.write(stalled)
+        return await self._inner.write(stalled, touching=touching)
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._inner.read(work)

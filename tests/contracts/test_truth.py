@@ -27,15 +27,14 @@ from chatbackend.domain.responses import (
     end,
 )
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.requests import KEEP_S, RETRY_WINDOW_S
 from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.tables.responses import LEDGER
-from chatbackend.infra.db.transaction import Row, Transaction
+from chatbackend.infra.db.transaction import Database, Row, Transaction
 from chatbackend.usecases.ports import Begun, Call, Once
 from tests.support.model_events import numbered
+from tests.support.truths import KINDS, truth
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +52,7 @@ PRICES = Prices.parse({"m": {"input": 1, "output": 2}})
 class World:
     """The repositories under test, on one clock, with short ways to fill them."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self.time = 1_800_000_000.0
         self.truth = Responses(database, self, PRICES)
         self.conversations = Conversations(database, self)
@@ -118,10 +117,9 @@ class World:
         return await self._database.read(work)
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    await anyio.to_thread.run_sync(migrate.migrate, tmp_path / "truth.db")
-    async with SqliteDatabase(tmp_path / "truth.db") as database:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with truth(request.param, tmp_path) as database:
         yield World(database)
 
 

@@ -1,4 +1,4 @@
-"""Repositories of files on a real SQLite file, and short ways to fill them."""
+"""Repositories of files on a real database, and short ways to fill them."""
 
 import struct
 from collections.abc import AsyncGenerator, Sequence
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from chatbackend.domain.documents import Chunk, Document
 from chatbackend.domain.identity import Principal
@@ -18,13 +18,13 @@ from chatbackend.infra.db.chunk_sets import StoredIndexing
 from chatbackend.infra.db.files import StoredFiles
 from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.passages import StoredPassages
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.store_files import StoreFiles
 from chatbackend.infra.db.tables import METADATA
 from chatbackend.infra.db.tables.files import FILES
-from chatbackend.infra.db.transaction import Row, Transaction
+from chatbackend.infra.db.transaction import Database, Row, Transaction
 from chatbackend.infra.db.vector_stores import VectorStores
 from tests.support.file_app import TestClock
+from tests.support.truths import Kind, truth
 
 ME = Principal("t", "acct", "acct", "k1")
 USER = Principal("t", "acct", "acct/ann", "k1")
@@ -44,7 +44,7 @@ def vector(*values: float) -> bytes:
 class World:
     """The repositories."""
 
-    database: SqliteDatabase
+    database: Database
     clock: TestClock
     files: StoredFiles
     indexing: StoredIndexing
@@ -117,13 +117,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncGenerator[World, None]:
-    """Open everything on a database in `folder`."""
-    path = folder / "truth.db"
-    engine = create_engine(f"sqlite:///{path}")
-    METADATA.create_all(engine)
-    engine.dispose()
-    async with SqliteDatabase(path, synchronous="NORMAL") as database:
+async def open_world(folder: Path, kind: Kind = "sqlite") -> AsyncGenerator[World, None]:
+    """Open everything on a truth of its own."""
+    async with truth(kind, folder) as database:
         clock = TestClock()
         yield World(
             database,

@@ -11,14 +11,15 @@ from chatbackend.domain.uploads import File, Reason
 from chatbackend.domain.vector_stores import Attachment
 from chatbackend.infra.db import chunk_sets
 from tests.infra.db.file_world import ME, World, open_world
+from tests.support.truths import KINDS
 
 pytestmark = pytest.mark.anyio
 WHY = Reason("encrypted_file", "It has a password.")
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    async with open_world(tmp_path) as world:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with open_world(tmp_path, request.param) as world:
         yield world
 
 

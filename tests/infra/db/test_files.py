@@ -11,14 +11,15 @@ from chatbackend.domain.documents import Document
 from chatbackend.domain.errors import Conflict, InvalidRequest, Unprocessable
 from chatbackend.usecases.ports import Once
 from tests.infra.db.file_world import FOREIGN, ME, OTHER_USER, STRANGERS, USER, World, open_world
+from tests.support.truths import KINDS
 
 pytestmark = pytest.mark.anyio
 ONCE = Once("/v1/files", "body", key="key")
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    async with open_world(tmp_path) as world:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with open_world(tmp_path, request.param) as world:
         yield world
 
 

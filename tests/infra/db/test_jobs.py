@@ -10,13 +10,14 @@ from chatbackend.infra.db import jobs
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Transaction
 from tests.infra.db.file_world import World, open_world
+from tests.support.truths import KINDS
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    async with open_world(tmp_path) as world:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with open_world(tmp_path, request.param) as world:
         yield world
 
 

@@ -1,6 +1,6 @@
 """The relay's ledger: rows that share writes, settled once, with their cost; nothing is lost to a refused write."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,15 +12,14 @@ from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import Settlement, Usage
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.tables.responses import LEDGER
-from chatbackend.infra.db.transaction import Params, Row, Transaction
+from chatbackend.infra.db.transaction import Database, Params, Row, Transaction
 from chatbackend.infra.system import Tasks
 from chatbackend.usecases.ports import Call
 from tests.support.fakes import FakeClock
+from tests.support.truths import KINDS, truth
 
 pytestmark = pytest.mark.anyio
 
@@ -32,14 +31,14 @@ PRICES = Prices.parse({"p/*": {"input": 1, "output": 2}})
 class Watched:
     """A database that counts statements, holds writes back and refuses as many as it is told."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self.gate = anyio.Event()
         self.gate.set()
         self.refusals = 0
         self.writes: list[int] = []
         self._database = database
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, touching: Collection[str] | None = None) -> T:
         await self.gate.wait()
         if self.refusals:
             self.refusals -= 1
@@ -51,7 +50,7 @@ class Watched:
             self.writes.append(counting.statements)
             return result
 
-        return await self._database.write(counted)
+        return await self._database.write(counted, touching=touching)
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._database.read(work)
@@ -80,7 +79,7 @@ class Counting:
 class World:
     """A ledger on a database that is watched."""
 
-    def __init__(self, database: SqliteDatabase, tasks: Tasks) -> None:
+    def __init__(self, database: Database, tasks: Tasks) -> None:
         self.database = Watched(database)
         self.clock = FakeClock()
         self.reports: list[str] = []
@@ -107,10 +106,9 @@ class World:
                 await anyio.sleep(0.01)
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    await anyio.to_thread.run_sync(migrate.migrate, tmp_path / "truth.db")
-    async with SqliteDatabase(tmp_path / "truth.db") as database, Tasks() as tasks:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with truth(request.param, tmp_path) as database, Tasks() as tasks:
         yield World(database, tasks)
 
 

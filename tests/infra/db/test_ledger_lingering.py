@@ -4,19 +4,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import pytest
 from sqlalchemy import select
 
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.usage import Settlement, Usage
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.ledger import Ledger
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.tables.responses import LEDGER
-from chatbackend.infra.db.transaction import Row, Transaction
+from chatbackend.infra.db.transaction import Database, Row, Transaction
 from chatbackend.infra.system import SystemClock, Tasks, report
 from chatbackend.usecases.ports import Call
+from tests.support.truths import KINDS, truth
 
 pytestmark = pytest.mark.anyio
 
@@ -24,27 +22,26 @@ ME = Principal("t", "a", "a", "key")
 DONE = Settlement(Usage(3, 4), "completed")
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    await anyio.to_thread.run_sync(migrate.migrate, tmp_path / "truth.db")
-    async with SqliteDatabase(tmp_path / "truth.db") as running:
+@pytest.fixture(params=KINDS)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    async with truth(request.param, tmp_path) as running:
         yield running
 
 
-async def states(database: SqliteDatabase) -> list[str]:
+async def states(database: Database) -> list[str]:
     async def read(tx: Transaction) -> list[Row]:
         return await tx.rows(select(LEDGER.c.status).order_by(LEDGER.c.id))
 
     return [row["status"] for row in await database.read(read)]
 
 
-async def test_a_row_is_there_when_its_caller_goes_on(database: SqliteDatabase) -> None:
+async def test_a_row_is_there_when_its_caller_goes_on(database: Database) -> None:
     async with Tasks() as tasks:
         await Ledger(database, SystemClock(), report=report, spawn=tasks).started(ME, Call("call_1", 1, "p/m"))
         assert await states(database) == ["started"]
 
 
-async def test_a_settlement_that_no_other_row_takes_along_is_written_by_itself(database: SqliteDatabase) -> None:
+async def test_a_settlement_that_no_other_row_takes_along_is_written_by_itself(database: Database) -> None:
     async with Tasks() as tasks:
         ledger = Ledger(database, SystemClock(), report=report, spawn=tasks)
         await ledger.started(ME, call := Call("call_1", 1, "p/m"))
@@ -54,7 +51,7 @@ async def test_a_settlement_that_no_other_row_takes_along_is_written_by_itself(d
                 await anyio.sleep(0.02)
 
 
-async def test_a_row_that_is_begun_takes_settlements_along(database: SqliteDatabase) -> None:
+async def test_a_row_that_is_begun_takes_settlements_along(database: Database) -> None:
     async with Tasks() as tasks:
         ledger = Ledger(database, SystemClock(), report=report, spawn=tasks)
         await ledger.started(ME, call := Call("call_1", 1, "p/m"))
@@ -63,7 +60,7 @@ async def test_a_row_that_is_begun_takes_settlements_along(database: SqliteDatab
         assert await states(database) == ["settled", "started"]
 
 
-async def test_the_end_of_the_process_loses_no_settlement(database: SqliteDatabase) -> None:
+async def test_the_end_of_the_process_loses_no_settlement(database: Database) -> None:
     async with Tasks() as tasks:
         ledger = Ledger(database, SystemClock(), report=report, spawn=tasks)
         await ledger.started(ME, call := Call("call_1", 1, "p/m"))

@@ -15,14 +15,15 @@ from chatbackend.domain.vector_stores import DAY_S, Attachment, Attributes, File
 from chatbackend.infra.db.transaction import Transaction
 from chatbackend.usecases.file_ports import Found, Key, Query, Scope
 from tests.infra.db.file_world import FOREIGN, ME, OTHER_USER, STRANGERS, USER, World, open_world, vector
+from tests.support.truths import KINDS
 
 pytestmark = pytest.mark.anyio
 WORD = Query(["word"])
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    async with open_world(tmp_path) as world:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with open_world(tmp_path, request.param) as world:
         yield world
 
 

@@ -5,18 +5,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
-import anyio
 import pytest
 
 from chatbackend.domain.identity import ApiKey, Principal
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
-from chatbackend.infra.db import ledger_rows, migrate
+from chatbackend.infra.db import ledger_rows
 from chatbackend.infra.db.keys import Keys
-from chatbackend.infra.db.sqlite import SqliteDatabase
-from chatbackend.infra.db.transaction import Transaction
+from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.infra.db.usage_totals import By, Totals, UsageTotals
 from chatbackend.usecases.ports import Call
+from tests.support.truths import KINDS, truth
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +29,7 @@ FOREIGN = Principal("t", "gateway", "gateway", "key_of_a_gateway")
 class World:
     """A ledger that can be filled."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self.totals = UsageTotals(database)
         self._database = database
         self._settling = ledger_rows.Settling(Prices.parse({"p/*": {"input": 1, "output": 2}}))
@@ -58,10 +57,9 @@ class World:
         return [(each.name, each.calls) for each in await self.totals(by, since=EVER)]
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    await anyio.to_thread.run_sync(migrate.migrate, tmp_path / "truth.db")
-    async with SqliteDatabase(tmp_path / "truth.db") as database:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with truth(request.param, tmp_path) as database:
         keys = Keys(database)
         await keys.add(ApiKey("key_1", "t", "app", "one", 0), "hash 1")
         await keys.add(ApiKey("key_2", "t2", "shop", "two", 0), "hash 2")

@@ -14,14 +14,15 @@ from chatbackend.domain.uploads import Reason
 from chatbackend.domain.vector_stores import Attachment, FileBatch, FileCounts, VectorStore
 from chatbackend.usecases.ports import Once
 from tests.infra.db.file_world import FOREIGN, ME, OTHER_USER, STRANGERS, USER, World, open_world
+from tests.support.truths import KINDS
 
 pytestmark = pytest.mark.anyio
 STATIC = Chunking(100, 0)
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World, None]:
-    async with open_world(tmp_path) as world:
+@pytest.fixture(params=KINDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[World, None]:
+    async with open_world(tmp_path, request.param) as world:
         yield world
 
 

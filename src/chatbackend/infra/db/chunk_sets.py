@@ -22,8 +22,10 @@ from chatbackend.usecases.ports import Clock
 PURGE_ROWS = 20_000  # postings that one transaction deletes, about; other writes wait that long
 PURGE_CHUNKS = 500
 
-_FIND = select(CHUNK_SETS).where(
-    CHUNK_SETS.c.file_id == bindparam("file_id"), CHUNK_SETS.c.chunking == bindparam("chunking")
+_FIND = (  # locked: who clears away unused sets must not take it now
+    select(CHUNK_SETS.c.id)
+    .where(CHUNK_SETS.c.file_id == bindparam("file_id"), CHUNK_SETS.c.chunking == bindparam("chunking"))
+    .with_for_update()
 )
 _MAKE = (
     insert(CHUNK_SETS)
@@ -38,8 +40,11 @@ _MAKE = (
 )
 _SET = select(CHUNK_SETS).where(CHUNK_SETS.c.id == bindparam("id"))
 _FILE = select(FILES).where(FILES.c.id == bindparam("id"))
-_OPEN = select(CHUNK_SETS.c.done, CHUNK_SETS.c.length, CHUNK_SETS.c.usage_bytes).where(
-    CHUNK_SETS.c.id == bindparam("id"), CHUNK_SETS.c.status == "in_progress"
+_LOCK_FILE = _FILE.with_for_update()
+_OPEN = (
+    select(CHUNK_SETS.c.done, CHUNK_SETS.c.length, CHUNK_SETS.c.usage_bytes)
+    .where(CHUNK_SETS.c.id == bindparam("id"), CHUNK_SETS.c.status == "in_progress")
+    .with_for_update()
 )
 _PROGRESS = (
     update(FILES)
@@ -178,7 +183,7 @@ class StoredIndexing:
         }
 
         async def work(tx: Transaction) -> bool:
-            if await one(tx, _FILE, {"id": file.id}) is None:
+            if await one(tx, _LOCK_FILE, {"id": file.id}) is None:
                 return False
             await tx.execute(_DROP_TEXT, {"id_": file.id})
             await tx.execute(_ADD_TEXT, row)

@@ -34,6 +34,7 @@ _ALIVE = tuple(literal(status) for status in ("queued", "in_progress"))
 _ADD = adding(CONVERSATIONS)
 _ALL = Listing(select(CONVERSATIONS), CONVERSATIONS.c.created_at, CONVERSATIONS.c.id, _MINE)
 _GET = select(CONVERSATIONS).where(CONVERSATIONS.c.id == bindparam("id"), _MINE)
+_LOCK = _GET.with_for_update()
 _UPDATE = (
     update(CONVERSATIONS)
     .where(
@@ -163,7 +164,7 @@ class Conversations:
         """See `Conversations.delete` of the ports."""
 
         async def work(tx: Transaction) -> list[str]:
-            await _found(tx, principal, conversation_id)
+            await _locked(tx, principal, conversation_id)
             alive = await running(tx, conversation_id)
             if not alive:
                 await tx.execute(_DETACH, {"conversation_id_": conversation_id})
@@ -220,6 +221,7 @@ class Conversations:
         """
 
         async def work(tx: Transaction) -> Conversation:
+            await _locked(tx, principal, conversation_id)
             row = await _found_item(tx, principal, conversation_id, item_id)
             await tx.execute(_DETACH_ONE, {"conversation_id_": conversation_id, "pk_": row["pk"]})
             await tx.execute(_REMOVE_ONE, {"conversation_id": conversation_id, "pk": row["pk"]})
@@ -245,6 +247,12 @@ class Conversations:
 
 def _own(principal: Principal, conversation_id: str) -> dict[str, str]:
     return {"id": conversation_id, "tenant": principal.tenant, "owner": principal.owner}
+
+
+async def _locked(tx: Transaction, principal: Principal, conversation_id: str) -> None:
+    """Have whoever else changes the conversation or takes a turn in it wait. Raises: NotFound."""
+    if await one(tx, _LOCK, _own(principal, conversation_id)) is None:
+        raise conversation_not_found(conversation_id)
 
 
 async def _found(tx: Transaction, principal: Principal, conversation_id: str) -> Row:

@@ -6,6 +6,7 @@ from chatbackend.infra.db.tables.keys import FACTS
 from chatbackend.infra.db.transaction import Database, Transaction, adding, one
 
 _GET = select(FACTS.c.value).where(FACTS.c.name == bindparam("name"))
+_LOCK = _GET.with_for_update()
 _ADD = adding(FACTS)
 _SET = update(FACTS).where(FACTS.c.name == bindparam("name_")).values(value=bindparam("value_"))
 
@@ -38,7 +39,7 @@ class Facts:
         """Return a number that no earlier owner had; 1 at first."""
 
         async def work(tx: Transaction) -> int:
-            row = await one(tx, _GET, {"name": "epoch"})
+            row = await one(tx, _LOCK, {"name": "epoch"})
             if row is None:
                 await tx.execute(_ADD, {"name": "epoch", "value": "1"})
                 return 1

@@ -4,7 +4,6 @@ Rows of many calls share a write: one is under way at a time, and what comes mea
 waits a little for a row that is begun, since a commit of its own is most of what a call costs where calls are few.
 Rows go as one JSON array in one statement: a statement a row hands the interpreter's lock between the threads twice a
 row, which cost more than all of the writing.
-Source: https://sqlite.org/json1.html
 """
 
 import asyncio
@@ -12,31 +11,28 @@ from collections.abc import Awaitable
 
 import anyio
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
+from sqlalchemy import insert, select, update
 
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import Settlement
+from chatbackend.infra.db.json_rows import field, given
 from chatbackend.infra.db.ledger_rows import BEGUN, SETTLED, Fields, Settling, begun
 from chatbackend.infra.db.tables.responses import LEDGER
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.usecases.ports import Call, Clock, Report, Spawn
 
-_ROWS = func.json_each(bindparam("rows")).table_valued("value", name="given")
-
-
-def _given(at: int) -> ColumnElement[object]:
-    """Return a field of a row by its place."""
-    return func.json_extract(_ROWS.c.value, f"$[{at}]")
-
-
-_ADD = insert(LEDGER).from_select(BEGUN, select(*(_given(at) for at in range(len(BEGUN)))))
+_ROWS = given("rows")
+_BEGUN, _SETTLED = (
+    [field(_ROWS, at, LEDGER.c[name].type) for at, name in enumerate(names)] for names in (BEGUN, SETTLED)
+)
+_ADD = insert(LEDGER).from_select(BEGUN, select(*_BEGUN))
 _SETTLE = (
     update(LEDGER)
-    .where(LEDGER.c.id == _given(0), LEDGER.c.status == "started")
-    .values(status="settled", **{name: _given(at) for at, name in enumerate(SETTLED) if at})
+    .where(LEDGER.c.id == _SETTLED[0], LEDGER.c.status == "started")
+    .values(status="settled", **dict(zip(SETTLED[1:], _SETTLED[1:], strict=True)))
 )
 _encode = msgspec.json.Encoder().encode
 TRIES = 20
@@ -151,7 +147,7 @@ class Ledger:
         for _ in range(TRIES):
             try:
                 with anyio.CancelScope(shield=True):  # a write that nobody waits for any more is left out
-                    await self._database.write(batch.save)
+                    await self._database.write(batch.save, touching=())
             except ChatError as error:
                 self._report("relayed calls could not be written down yet", error)
                 batch.refuse(error)

@@ -1,4 +1,7 @@
-"""Bring a truth to the newest schema; make the event log's tables."""
+"""Bring a truth to the newest schema; make the event log's tables.
+
+The functions that take a path are for SQLite; `upgrade` and `missing` are what both databases share.
+"""
 
 from pathlib import Path
 
@@ -14,25 +17,50 @@ from chatbackend.infra.db.tables.events import EVENTS_METADATA
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def migrate(path: Path) -> None:
-    """Apply every migration that the SQLite truth at `path` lacks; made when it is missing."""
-    engine = _engine(path)
-    with engine.begin() as connection:  # one transaction: a kill in the middle leaves what was there before
+class NewerDatabase(Exception):
+    """The database was migrated by a newer release; the message names the migration."""
+
+
+def upgrade(connection: Connection) -> list[str]:
+    """Apply what a database lacks, in the transaction that has begun, and return it. Raises: NewerDatabase."""
+    lacking = missing(connection)
+    if lacking:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    engine.dispose()
+    return lacking
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the migrations that a database lacks, oldest first. Raises: NewerDatabase."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    newest_first = [revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()]
+    if current is not None and current not in newest_first:
+        raise NewerDatabase(current)
+    return list(reversed(newest_first if current is None else newest_first[: newest_first.index(current)]))
+
+
+def migrate(path: Path) -> list[str]:
+    """Apply every migration that the SQLite truth at `path` lacks, and return them; made when it is missing.
+
+    Raises: NewerDatabase.
+    """
+    engine = _engine(path)
+    try:
+        with engine.begin() as connection:  # one transaction: a kill in the middle leaves what was there before
+            return upgrade(connection)
+    finally:
+        engine.dispose()
 
 
 def pending(path: Path) -> list[str]:
-    """Return the migrations that a truth lacks, oldest first."""
-    script = ScriptDirectory.from_config(_config())
+    """Return the migrations that a truth lacks, oldest first. Raises: NewerDatabase."""
     engine = _engine(path)
-    with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    engine.dispose()
-    known = [revision.revision for revision in script.walk_revisions()]
-    return list(reversed(known if current is None else known[: known.index(current)]))
+    try:
+        with engine.connect() as connection:
+            return missing(connection)
+    finally:
+        engine.dispose()
 
 
 def make_event_log(path: Path) -> None:

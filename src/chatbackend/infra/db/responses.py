@@ -121,7 +121,7 @@ class Responses:
                 await tx.execute_many(_ADD_ITEM, self._item_rows(response, "input", ask.items))
             return Begun(response.id, fresh=True, behind=behind)
 
-        return await self._database.write(work)
+        return await self._database.write(work, touching=_touched(response, once))
 
     async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         """See `Truth.start`."""
@@ -135,7 +135,7 @@ class Responses:
             if response.store:
                 await tx.execute(_START, {"id_": response.id})
 
-        await self._database.write(work)
+        await self._database.write(work, touching=(response.id,))
 
     async def reserve(self, response_id: str, *, numbers: int) -> None:
         """See `Truth.reserve`."""
@@ -143,7 +143,7 @@ class Responses:
         async def work(tx: Transaction) -> None:
             await tx.execute(_RESERVE, {"id_": response_id, "numbers": numbers})
 
-        await self._database.write(work)
+        await self._database.write(work, touching=(response_id,))
 
     async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         """See `Truth.finish`."""
@@ -160,7 +160,7 @@ class Responses:
             await tx.execute_many(_ADD_ITEM, self._item_rows(response, "output", response.output))
             return True
 
-        return await self._database.write(work)
+        return await self._database.write(work, touching=(response.id,))
 
     async def context(self, response: Response) -> list[Item]:
         """See `Truth.context`."""
@@ -301,6 +301,12 @@ class Responses:
             }
             for position, item in enumerate(found)
         ]
+
+
+def _touched(response: Response, once: Once | None) -> set[str]:
+    """Return what a new response is decided by: its turn in a conversation, and whether it came before."""
+    asked = "" if once is None else f"{once.key or ''} {once.body_hash}"
+    return {response.id, response.conversation_id or response.id, asked or response.id}
 
 
 def _ending(response: Response) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -117,8 +117,8 @@ class SqliteDatabase:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close)
 
-    async def write(self, work: Work[T]) -> T:
-        """See `Database.write`. Cancelling the wait does not undo the write."""
+    async def write(self, work: Work[T], *, touching: Collection[str] | None = None) -> T:
+        """See `Database.write`. Nothing is run side by side here. Cancelling the wait does not undo the write."""
         if self._closed:
             raise _closed()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -73,12 +73,16 @@ _LISTINGS = {
 }
 _ONE = _ROWS.where(_IN_STORE, STORE_FILES.c.file_id == bindparam("file"))
 _READABLE_STORE = select(VECTOR_STORES.c.id).where(VECTOR_STORES.c.id == bindparam("store"), may_read(VECTOR_STORES))
-_OWN_STORE = select(VECTOR_STORES.c.id).where(
-    VECTOR_STORES.c.id == bindparam("store"),
-    VECTOR_STORES.c.tenant == bindparam("tenant"),
-    VECTOR_STORES.c.owner == bindparam("owner"),
+_OWN_STORE = (  # locked against its delete, and against another change of the same file in it
+    select(VECTOR_STORES.c.id)
+    .where(
+        VECTOR_STORES.c.id == bindparam("store"),
+        VECTOR_STORES.c.tenant == bindparam("tenant"),
+        VECTOR_STORES.c.owner == bindparam("owner"),
+    )
+    .with_for_update()
 )
-_READABLE_FILE = select(FILES).where(FILES.c.id == bindparam("file"), may_read(FILES))
+_READABLE_FILE = select(FILES).where(FILES.c.id == bindparam("file"), may_read(FILES)).with_for_update(read=True)
 _SET_OF = select(STORE_FILES.c.chunk_set_id, STORE_FILES.c.created_at).where(
     _IN_STORE, STORE_FILES.c.file_id == bindparam("file")
 )
@@ -94,6 +98,7 @@ _SET_ATTRIBUTES = (
     .where(STORE_FILES.c.vector_store_id == bindparam("store_"), STORE_FILES.c.file_id == bindparam("file_"))
     .values(attributes=bindparam("attributes_"))
 )
+_LOCK_SET = select(CHUNK_SETS.c.id).where(CHUNK_SETS.c.id == bindparam("id")).with_for_update()
 _DROP_UNUSED_SET = (
     delete(CHUNK_SETS)
     .where(
@@ -171,6 +176,7 @@ async def attach(
 
 async def drop_unused(tx: Transaction, chunk_set_id: int, *, now: int) -> list[Job]:
     """Delete a set that no store uses, unless it is its file's own; return the job that clears it away."""
+    await tx.rows(_LOCK_SET, {"id": chunk_set_id})  # first: a DELETE that waits would not see who uses it by then
     gone = await tx.rows(_DROP_UNUSED_SET, {"id_": chunk_set_id})
     if not gone:
         return []

@@ -35,10 +35,13 @@ class Transaction(Protocol):
 class Database(Protocol):
     """Runs functions inside transactions."""
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, touching: Collection[str] | None = None) -> T:
         """Run `work` in a read-write transaction; it has been committed when this returns.
 
-        An exception in `work` undoes what `work` did and is raised here. `work` must await nothing but its transaction.
+        An exception in `work` undoes what `work` did and is raised here. `work` must await nothing but its transaction,
+        and may be run more than once (only the last time counts): what it does outside of it must bear that.
+        `touching` names everything whose rows `work` decides by: works that touch nothing in common may be run
+        side by side in one transaction. Without it, it is run by itself.
         """
         ...
 
@@ -50,8 +53,11 @@ class Database(Protocol):
 def adding(table: Table, *, omit: Collection[str] = ()) -> Insert:
     """Return an INSERT of every column but autoincremented ones and `omit`; parameters are named like the columns."""
     left_out = {column.name for column in table.columns if column.autoincrement is True} | set(omit)
-    return insert(table).values(
-        {column.name: bindparam(column.name) for column in table.columns if column.name not in left_out}
+    # Inline: on PostgreSQL no autoincremented key comes back with every row, unless it is asked for.
+    return (
+        insert(table)
+        .inline()
+        .values({column.name: bindparam(column.name) for column in table.columns if column.name not in left_out})
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Executable, bindparam, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, Executable, bindparam, case, func, select
+from sqlalchemy import cast as sql_cast
 
 from chatbackend.infra.db.tables.keys import API_KEYS
 from chatbackend.infra.db.tables.responses import LEDGER
@@ -35,6 +36,11 @@ class Totals:
     cost_nano_usd: int | None
 
 
+def _sum(what: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a sum as a whole number: PostgreSQL's own sums of these are decimal."""
+    return sql_cast(func.sum(what), BigInteger)
+
+
 def _sums(what: ColumnElement[Any]) -> Executable:
     """Return the query that groups by an expression."""
     ledger = LEDGER.c
@@ -43,10 +49,10 @@ def _sums(what: ColumnElement[Any]) -> Executable:
         select(
             what.label("what"),
             func.count().label("calls"),
-            func.sum(case((ledger.outcome == "failed", 1), else_=0)).label("failed"),
-            *(func.sum(column).label(column.name) for column in tokens),
-            func.sum(case((ledger.cost_nano_usd.is_(None), 1), else_=0)).label("unpriced"),
-            func.sum(ledger.cost_nano_usd).label("cost_nano_usd"),
+            _sum(case((ledger.outcome == "failed", 1), else_=0)).label("failed"),
+            *(_sum(column).label(column.name) for column in tokens),
+            _sum(case((ledger.cost_nano_usd.is_(None), 1), else_=0)).label("unpriced"),
+            _sum(ledger.cost_nano_usd).label("cost_nano_usd"),
         )
         .select_from(LEDGER.outerjoin(API_KEYS, API_KEYS.c.id == ledger.key_id))
         .where(ledger.started_at >= bindparam("since"))

@@ -29,6 +29,7 @@ _OWN = and_(VECTOR_STORES.c.tenant == bindparam("tenant"), VECTOR_STORES.c.owner
 _ADD = adding(VECTOR_STORES)
 _GET = select(VECTOR_STORES).where(VECTOR_STORES.c.id == bindparam("id"), may_read(VECTOR_STORES))
 _GET_OWN = select(VECTOR_STORES).where(_OWN, VECTOR_STORES.c.id == bindparam("id"))
+_LOCK_OWN = _GET_OWN.with_for_update()
 _ALL = Listing(select(VECTOR_STORES), VECTOR_STORES.c.created_at, VECTOR_STORES.c.id, _OWN)
 _COUNTS = (
     select(STATUS, func.count().label("count"), func.sum(CHUNK_SETS.c.usage_bytes).label("usage"))
@@ -120,7 +121,7 @@ class VectorStores:
         now = self._micros()
 
         async def work(tx: Transaction) -> VectorStore:
-            row = await one(tx, _GET_OWN, {"id": store_id, **reader(principal)})
+            row = await one(tx, _LOCK_OWN, {"id": store_id, **reader(principal)})
             if row is None:
                 raise store_not_found(store_id)
             changed = replace(change(await _store(tx, row)), last_active_at=now // MICROS)

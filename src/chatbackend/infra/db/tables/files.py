@@ -1,13 +1,13 @@
 """Tables of files, their texts, chunks and postings, of vector stores, and of jobs."""
 
-from sqlalchemy import Column, Float, Index, Table, Text
+from sqlalchemy import Column, Float, Index, Table
 
-from chatbackend.infra.db.tables.schema import BIG, METADATA, blob, integer, owned, text
+from chatbackend.infra.db.tables.schema import BIG, METADATA, TEXT, blob, integer, owned, text
 
 FILES = Table(
     "files",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     text("filename"),
     text("purpose"),
@@ -30,7 +30,7 @@ Index("files_by_blob", FILES.c.blob_key)
 FILE_TEXTS = Table(
     "file_texts",
     METADATA,
-    Column("file_id", Text, primary_key=True),
+    Column("file_id", TEXT, primary_key=True),
     *owned(),
     text("text"),
     blob("layout"),  # JSON: pages, headings, title
@@ -75,7 +75,7 @@ POSTINGS = Table(
     "postings",
     METADATA,
     Column("chunk_set_id", BIG, primary_key=True, autoincrement=False),
-    Column("term", Text, primary_key=True),
+    Column("term", TEXT, primary_key=True),
     Column("number", BIG, primary_key=True, autoincrement=False),
     *owned(),
     integer("tf"),
@@ -86,7 +86,7 @@ POSTINGS = Table(
 VECTOR_STORES = Table(
     "vector_stores",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     text("name"),
     text("description", null=True),
@@ -106,8 +106,8 @@ Index(
 STORE_FILES = Table(
     "vector_store_files",
     METADATA,
-    Column("vector_store_id", Text, primary_key=True),
-    Column("file_id", Text, primary_key=True),
+    Column("vector_store_id", TEXT, primary_key=True),
+    Column("file_id", TEXT, primary_key=True),
     *owned(),
     Column("chunk_set_id", BIG, nullable=False),
     text("batch_id", null=True),
@@ -123,9 +123,9 @@ Index("vector_store_files_by_batch", STORE_FILES.c.batch_id)
 ATTRIBUTES = Table(
     "vector_store_file_attributes",
     METADATA,
-    Column("vector_store_id", Text, primary_key=True),
-    Column("file_id", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("vector_store_id", TEXT, primary_key=True),
+    Column("file_id", TEXT, primary_key=True),
+    Column("key", TEXT, primary_key=True),
     *owned(),
     text("kind"),  # text | number | boolean
     text("text", null=True),
@@ -137,7 +137,7 @@ Index("vector_store_file_attributes_by_file", ATTRIBUTES.c.file_id)
 FILE_BATCHES = Table(
     "file_batches",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     text("vector_store_id"),
     integer("cancelled", default="0"),

@@ -1,14 +1,14 @@
 """Tables of conversations, responses, their items, the usage ledger and the create requests."""
 
-from sqlalchemy import Column, Index, Table, Text
+from sqlalchemy import Column, Index, Table
 from sqlalchemy import text as sql
 
-from chatbackend.infra.db.tables.schema import BIG, METADATA, blob, integer, owned, text
+from chatbackend.infra.db.tables.schema import BIG, METADATA, TEXT, blob, integer, owned, text
 
 CONVERSATIONS = Table(
     "conversations",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     integer("created_at"),
     blob("metadata"),
@@ -25,7 +25,7 @@ Index(
 RESPONSES = Table(
     "responses",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     text("account"),
     text("key_id"),
@@ -45,7 +45,8 @@ RESPONSES = Table(
     integer("numbers_reserved", default="0"),
     blob("served", null=True),
 )
-Index("responses_alive", RESPONSES.c.created_at, sqlite_where=sql("status IN ('queued', 'in_progress')"))
+_ALIVE = sql("status IN ('queued', 'in_progress')")
+Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
 Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
 
 ITEMS = Table(
@@ -75,7 +76,7 @@ Index(
 LEDGER = Table(
     "ledger",
     METADATA,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     *owned(),
     text("key_id"),
     text("response_id"),
@@ -94,7 +95,8 @@ LEDGER = Table(
     integer("cost_nano_usd", null=True),  # null where no price is known
 )
 Index("ledger_by_response", LEDGER.c.response_id)
-Index("ledger_open", LEDGER.c.started_at, sqlite_where=sql("status = 'started'"))
+_STARTED = sql("status = 'started'")
+Index("ledger_open", LEDGER.c.started_at, sqlite_where=_STARTED, postgresql_where=_STARTED)
 
 REQUESTS = Table(
     "requests",

@@ -8,12 +8,14 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Text
 
 METADATA = MetaData()
 MICROS = 1_000_000  # times are kept in microseconds
+# Bytewise everywhere: ids and terms are ordered alike on both databases, whatever locale one was made with.
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements INTEGER PRIMARY KEY only
 
 
 def text(name: str, *, null: bool = False) -> "Column[str]":
     """Return a text column."""
-    return Column(name, Text, nullable=null)
+    return Column(name, TEXT, nullable=null)
 
 
 def integer(name: str, *, null: bool = False, default: str | None = None) -> "Column[int]":

@@ -8,6 +8,10 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_ALIVE = sa.text("status IN ('queued', 'in_progress')")
+_STARTED = sa.text("status = 'started'")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Apply."""
@@ -29,11 +33,11 @@ def downgrade() -> None:
 def _api_keys() -> None:
     op.create_table(
         "api_keys",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("account", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("hash", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
@@ -44,9 +48,9 @@ def _api_keys() -> None:
 def _conversations() -> None:
     op.create_table(
         "conversations",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("metadata", sa.LargeBinary(), nullable=False),
         sa.Column("next_turn", sa.BigInteger(), server_default="1", nullable=False),
@@ -59,8 +63,8 @@ def _conversations() -> None:
 def _facts() -> None:
     op.create_table(
         "facts",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
 
@@ -69,13 +73,13 @@ def _items() -> None:
     op.create_table(
         "items",
         sa.Column("pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("response_id", sa.Text(), nullable=True),
-        sa.Column("conversation_id", sa.Text(), nullable=True),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("response_id", TEXT, nullable=True),
+        sa.Column("conversation_id", TEXT, nullable=True),
         sa.Column("turn", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("direction", sa.Text(), nullable=False),
+        sa.Column("direction", TEXT, nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("pk"),
@@ -95,14 +99,14 @@ def _items() -> None:
 def _ledger() -> None:
     op.create_table(
         "ledger",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("response_id", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("response_id", TEXT, nullable=False),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("model", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("settled_at", sa.BigInteger(), nullable=True),
         sa.Column("input_tokens", sa.BigInteger(), server_default="0", nullable=False),
@@ -115,20 +119,22 @@ def _ledger() -> None:
     )
     with op.batch_alter_table("ledger", schema=None) as batch_op:
         batch_op.create_index("ledger_by_response", ["response_id"], unique=False)
-        batch_op.create_index("ledger_open", ["started_at"], unique=False, sqlite_where=sa.text("status = 'started'"))
+        batch_op.create_index(
+            "ledger_open", ["started_at"], unique=False, sqlite_where=_STARTED, postgresql_where=_STARTED
+        )
 
 
 def _requests() -> None:
     op.create_table(
         "requests",
         sa.Column("pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("key_hash", sa.Text(), nullable=True),
-        sa.Column("body_hash", sa.Text(), nullable=False),
-        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("path", TEXT, nullable=False),
+        sa.Column("key_hash", TEXT, nullable=True),
+        sa.Column("body_hash", TEXT, nullable=False),
+        sa.Column("object_id", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("pk"),
     )
@@ -141,29 +147,29 @@ def _requests() -> None:
 def _responses() -> None:
     op.create_table(
         "responses",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("account", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("model", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("completed_at", sa.BigInteger(), nullable=True),
-        sa.Column("previous_response_id", sa.Text(), nullable=True),
-        sa.Column("conversation_id", sa.Text(), nullable=True),
+        sa.Column("previous_response_id", TEXT, nullable=True),
+        sa.Column("conversation_id", TEXT, nullable=True),
         sa.Column("turn", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("usage", sa.LargeBinary(), nullable=True),
-        sa.Column("failure_code", sa.Text(), nullable=True),
-        sa.Column("failure_message", sa.Text(), nullable=True),
-        sa.Column("incomplete_reason", sa.Text(), nullable=True),
-        sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("failure_code", TEXT, nullable=True),
+        sa.Column("failure_message", TEXT, nullable=True),
+        sa.Column("incomplete_reason", TEXT, nullable=True),
+        sa.Column("detail", TEXT, nullable=True),
         sa.Column("numbers_reserved", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("responses", schema=None) as batch_op:
         batch_op.create_index(
-            "responses_alive", ["created_at"], unique=False, sqlite_where=sa.text("status IN ('queued', 'in_progress')")
+            "responses_alive", ["created_at"], unique=False, sqlite_where=_ALIVE, postgresql_where=_ALIVE
         )
         batch_op.create_index("responses_by_conversation", ["conversation_id", "turn"], unique=False)

@@ -8,10 +8,12 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Apply."""
-    op.add_column("ledger", sa.Column("outcome", sa.Text(), nullable=True))
+    op.add_column("ledger", sa.Column("outcome", TEXT, nullable=True))
     op.add_column("ledger", sa.Column("cost_nano_usd", sa.BigInteger(), nullable=True))
 
 

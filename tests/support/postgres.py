@@ -1,0 +1,163 @@
+"""A PostgreSQL for tests: a database of one's own on a running server, or a server of one's own."""
+
+import atexit
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import asyncpg
+
+from chatbackend.infra.db.postgres import schema
+from chatbackend.infra.db.postgres.links import connect
+from chatbackend.infra.db.tables import METADATA
+from tests.support.requires import require
+
+VARIABLE = "CHATBACKEND_TEST_POSTGRES"
+DEFAULT = "postgresql://postgres@127.0.0.1:5432/postgres"
+START_S = 30.0
+
+
+async def admin_url() -> str:
+    """Return the address of a server on which databases may be made; skip the test where there is none."""
+    url = os.environ.get(VARIABLE, DEFAULT)
+    try:
+        connection = await connect(url)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        require("postgresql", f"no server answers; name one that may make databases in {VARIABLE} ({error})")
+    await connection.close()
+    return url
+
+
+@asynccontextmanager
+async def database() -> AsyncGenerator[str, None]:
+    """Make an empty database, with a collation that orders unlike bytes do; yield its address; drop it."""
+    url = await _made()
+    try:
+        yield url
+    finally:
+        await _drop(url)
+
+
+@asynccontextmanager
+async def migrated() -> AsyncGenerator[str, None]:
+    """Lend a database with the newest schema and no rows; it is used again, and dropped when the process ends."""
+    url = _free.pop() if _free else await _new_migrated()
+    try:
+        yield url
+    finally:
+        await _run(url, "; ".join(f"DELETE FROM {name}" for name in METADATA.tables))  # noqa: S608 - our own names
+        _free.append(url)
+
+
+_free: list[str] = []  # migrated databases of this process that nobody uses
+_COLLATION = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+
+
+async def _new_migrated() -> str:
+    url = await _made()
+    atexit.register(anyio.run, _drop, url)
+    await anyio.to_thread.run_sync(schema.upgrade, url)
+    return url
+
+
+async def _made() -> str:
+    admin, name = await admin_url(), f"chatbackend_test_{secrets.token_hex(6)}"
+    await _run(admin, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {_COLLATION}")
+    return urlsplit(admin)._replace(path=f"/{name}").geturl()
+
+
+async def _drop(url: str) -> None:
+    await _run(await admin_url(), f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+async def _run(url: str, statement: str) -> None:
+    connection = await connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+class OwnServer:
+    """A PostgreSQL of this test alone, which may be stopped, killed and frozen."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bin = _programs()
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+
+    @property
+    def url(self) -> str:
+        """The address of its one database."""
+        return f"postgresql://tester@127.0.0.1:{self._port}/postgres"
+
+    def make(self) -> None:
+        """Make the cluster."""
+        self._folder.mkdir(parents=True)
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
+            for parent in self._folder.parents:
+                if parent.stat().st_uid == 0 and parent != parent.parent and not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o001)
+        command = [self._bin / "initdb", "-D", self._folder / "data", "-U", "tester", "-A", "trust", "-E", "UTF8"]
+        subprocess.run([*command, "--no-sync"], check=True, capture_output=True, user=self._user, cwd=self._folder)
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        options = ("-p", str(self._port), "-k", str(self._folder), "-h", "127.0.0.1")
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._folder / "data", *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, cwd=self._folder,
+            )  # fmt: skip
+        ready = [self._bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self._port), "-q"]
+        until = time.monotonic() + START_S
+        while subprocess.run(ready, check=False).returncode != 0:
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert time.monotonic() < until, "PostgreSQL does not start"
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop: SIGINT ends every session at once (`fast`), SIGQUIT leaves everything as a crash does."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(how)
+            process.wait(START_S)
+
+
+@contextmanager
+def own_server(folder: Path) -> Generator[OwnServer]:
+    """Make and start a PostgreSQL; stop it at the end."""
+    server = OwnServer(folder)
+    server.make()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).parent
+    return found[-1].parent if found else require("postgresql programs", "install PostgreSQL 15 or later")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
