@@ -228,6 +228,31 @@ def test_a_demanded_shape_is_read() -> None:
     assert asked(output_config=config).text_format == TextFormat("json_schema", "answer", {"type": "object"})
 
 
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string"}},
+                "required": ["a"],
+                "additionalProperties": False,
+            },
+            True,
+        ),
+        ({"type": "object", "additionalProperties": False}, True),
+        ({"type": "object", "properties": {"a": {}}, "additionalProperties": False}, None),
+        ({"type": "object", "properties": [], "additionalProperties": False}, None),
+        ({"type": "array", "items": {"type": "object"}}, None),
+        ({"anyOf": [{"type": "string"}, {"type": "object"}]}, None),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, True),
+    ],
+)
+def test_a_shape_that_leaves_nothing_open_is_held_to_everywhere(schema: Json, strict: object) -> None:
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    assert asked(output_config=config).text_format.strict is strict
+
+
 def test_what_only_claude_knows_is_kept_for_claude_and_what_does_not_matter_is_a_hint() -> None:
     hints = {"cache_control": {"type": "ephemeral"}, "service_tier": "auto", "diagnostics": {}}
     extra: Json = {"top_k": 5, "container": "c", "mcp_servers": [], "inference_geo": "eu", "something_new": 1}

@@ -246,6 +246,11 @@ def test_thinking_that_nobody_signed_and_other_providers_seals_come_back_to_us()
     ]
 
 
+def test_a_signature_is_the_end_of_its_block() -> None:
+    _, message = written(ReasoningDelta("a"), ReasoningSeal(seal_signature("s")), ReasoningDelta("b"), Finished("stop"))
+    assert [block.thinking for block in message.content if block.type == "thinking"] == ["a", "b"]
+
+
 def test_web_pages_are_cited_and_files_are_not() -> None:
     _, message = written(
         TextDelta("It is so."),

@@ -1,7 +1,7 @@
 """A Messages request read into a `ModelRequest`, for any provider."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -91,7 +91,24 @@ def _effort(request: shapes.CountTokensRequest) -> str | None:
 def _text_format(config: shapes.OutputConfig | None) -> TextFormat:
     if config is None or config.format is None:
         return TextFormat()
-    return TextFormat("json_schema", "answer", config.format.schema)
+    schema = config.format.schema
+    return TextFormat("json_schema", "answer", schema, strict=True if _is_closed(schema) else None)
+
+
+def _is_closed(schema: object) -> bool:
+    """Return whether a schema leaves nothing open, so that every provider can be held to it, as Claude is."""
+    if isinstance(schema, list):
+        return all(map(_is_closed, cast(list[object], schema)))
+    if not isinstance(schema, dict):
+        return True
+    node = cast(dict[str, Any], schema)
+    if node.get("type") == "object":
+        named: object = node.get("properties", {})
+        if node.get("additionalProperties") is not False or not isinstance(named, dict):
+            return False
+        if set(cast(dict[str, Any], named)) != set(node.get("required") or ()):
+            return False
+    return all(map(_is_closed, node.values()))
 
 
 def _tool_choice(request: shapes.CountTokensRequest) -> ToolChoice:
