@@ -1,14 +1,27 @@
-"""Writes `configuration.md` beside this file from the settings themselves: `.venv/bin/python docs/generate.py`."""
+"""Writes `configuration.md` beside this file from the settings, and the tables of `providers.md` from the families.
+
+Run `.venv/bin/python docs/generate.py`.
+"""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from chatbackend.adapters.providers.codec import Codec
+from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.config import LATER, ONLY, Settings
+from chatbackend.domain.fitting import DROPPED
+from chatbackend.domain.models import ModelProfile
+from chatbackend.infra.registry import FAMILIES
 
 TARGET = Path(__file__).with_name("configuration.md")
+PROVIDERS = Path(__file__).with_name("providers.md")
+BEGIN, END = (
+    "<!-- Written by docs/generate.py from the families; a test holds them together. -->\n",
+    "<!-- to here -->\n",
+)
 _UNITS = {"CHATBACKEND_MAX_BODY_BYTES": 2**20, "CHATBACKEND_MAX_FILE_BYTES": 2**20}
 _HEAD = """\
 # Configuration
@@ -100,6 +113,56 @@ def _default(name: str, field: FieldInfo) -> str:
     return f"`{value}`"
 
 
+def columns() -> dict[str, Codec]:
+    """Return what is compared: a family's usual dialect for a name that says nothing, and OpenAI's other one."""
+    found = {family.name: family.codec_for("", family.profile) for family in FAMILIES}
+    return found | {"openai (responses)": OPENAI.codec_for("responses", OPENAI.profile)}
+
+
+def providers_table() -> str:
+    """Return what each family takes."""
+    codecs = columns()
+    head = f"| asked for | {' | '.join(f'`{name}`' for name in codecs)} |\n|---|{'---|' * len(codecs)}\n"
+    rows = {f"`{name}`": [_field(name, codec.profile) for codec in codecs.values()] for name in _FIELDS}
+    rows |= {what: [say(codec.profile) for codec in codecs.values()] for what, say in _ABILITIES.items()}
+    return head + "".join(f"| {what} | {' | '.join(cells)} |\n" for what, cells in rows.items())
+
+
+def providers(written: str) -> str:
+    """Return the page of the providers with its table made anew."""
+    before, _, rest = written.partition(BEGIN)
+    return before + BEGIN + "\n" + providers_table() + "\n" + END + rest.partition(END)[2]
+
+
+def _field(name: str, profile: ModelProfile) -> str:
+    if name not in profile.refuses:
+        return "yes"
+    return "dropped" if name in DROPPED else "refused"
+
+
+_FIELDS = (
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "top_logprobs",
+    "reasoning_effort",
+    "reasoning_summary",
+    "verbosity",
+    "parallel_tool_calls",
+    "user",
+)
+_ABILITIES: dict[str, Callable[[ModelProfile], str]] = {
+    "function tools": lambda profile: "yes" if profile.accepts_tools else "refused",
+    "images": lambda profile: "yes" if profile.accepts_images else "refused",
+    "inline files": lambda profile: "yes" if profile.accepts_files else "refused",
+    "JSON by a schema": lambda profile: profile.structured,
+    "any JSON object": lambda profile: profile.structured if profile.accepts_json_object else "prompt",
+    "the beginning of the answer": lambda profile: "yes" if profile.accepts_prefill else "refused",
+}
+
+
 if __name__ == "__main__":
     TARGET.write_text(configuration(), "utf-8")
-    sys.stdout.write(f"{TARGET.name} written\n")
+    PROVIDERS.write_text(providers(PROVIDERS.read_text("utf-8")), "utf-8")
+    sys.stdout.write(f"{TARGET.name} and {PROVIDERS.name} written\n")

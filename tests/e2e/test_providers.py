@@ -139,20 +139,25 @@ async def test_a_deployment_is_treated_as_the_model_that_it_is(client: openai.As
 
 
 @pytest.mark.parametrize(
-    ("model", "path"),
-    [("openai/scripted-n5", "/v1/responses"), ("azure/scripted-n5", "/openai/responses?api-version=preview")],
+    ("model", "path", "chat"),
+    [
+        ("openai/scripted-n5", "/v1/responses", "/v1/chat/completions"),
+        (
+            "azure/scripted-n5",
+            "/openai/responses?api-version=preview",
+            "/openai/deployments/scripted-n5/chat/completions?api-version=preview",
+        ),
+    ],
 )
 async def test_the_responses_api_is_spoken_where_it_is_chosen(
-    by_responses: Server, upstream: Upstream, model: str, path: str
+    by_responses: Server, upstream: Upstream, *, model: str, path: str, chat: str
 ) -> None:
-    if model.startswith("azure"):
-        pytest.skip("the scripted upstream has no dated Responses address")
     async with sdk.async_client(by_responses) as client:
         said = await ask(client, "sse", model=model, input="x")
         assert upstream.calls[-1].path == path
         assert said.response.output_text.startswith(upstream.calls[-1].salt)
         await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
-        assert upstream.calls[-1].path == "/v1/chat/completions"
+        assert upstream.calls[-1].path == chat
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

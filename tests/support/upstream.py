@@ -9,6 +9,7 @@ It speaks, streamed and whole:
     /v1/responses/input_tokens
     /v1/messages, /v1/messages/count_tokens                 Anthropic
     /openai/deployments/{name}/chat/completions, .../embeddings (with api-version)
+    /openai/responses (with api-version)
     /openai/v1/chat/completions, /openai/v1/responses, /openai/v1/embeddings      Azure OpenAI
     /chat/completions, and models named sonar...      Perplexity, which refuses tools and turns that do not alternate
 
@@ -99,6 +100,7 @@ ROUTES: tuple[tuple[str, Spelled], ...] = (
     ("/openai/deployments/{name}/embeddings", AzureEmbeddings),
     ("/openai/v1/chat/completions", AzureChat),
     ("/openai/v1/responses", AzureResponses),
+    ("/openai/responses", AzureResponses),
     ("/openai/v1/embeddings", AzureEmbeddings),
     ("/chat/completions", Perplexity),
 )

@@ -23,7 +23,7 @@ PERPLEXITY = Family(
         accepts_stream_options=False,  # usage comes unasked
         alternates=True,
         thinking="none",
-        refuses=frozenset(("seed", "top_logprobs", "parallel_tool_calls", "verbosity", "user")),
+        refuses=frozenset(("stop", "seed", "top_logprobs", "parallel_tool_calls", "verbosity", "user")),
     ),
     url=url,
     relays={"chat": "/chat/completions"},
