@@ -194,6 +194,8 @@ class Journey:
 
     def _chosen(self, ready: list[Target]) -> Target:
         """Return a target by weight; weights of 0 are asked only when nothing else is left."""
+        if len(ready) == 1:
+            return ready[0]
         total = sum(target.weight for target in ready)
         point = self._chance() * total
         for target in ready:
