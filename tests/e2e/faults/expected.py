@@ -20,7 +20,8 @@ SLACK_S = 6.0  # what a busy machine may add
 class State:
     """How a failure looks: HTTP status, OpenAI's type and code; Anthropic's status and type; a failed response's code.
 
-    A Responses request that did not stream is answered by that code: `failed_as` is the status and type it has then.
+    A Responses request that did not stream is answered by what its response keeps: `failed_as` is that status, type
+    and code.
     """
 
     status: int
@@ -28,7 +29,7 @@ class State:
     code: str
     anthropic: tuple[int, str]
     response_code: str = "server_error"
-    failed_as: tuple[int, str] = (502, "server_error")
+    failed_as: tuple[int, str, str] = (502, "server_error", "server_error")
 
 
 _INVALID, _LIMITED = (400, "invalid_request_error"), (429, "rate_limit_error")
@@ -36,10 +37,11 @@ BROKEN = State(502, "server_error", "upstream_error", (502, "api_error"))
 CUT = State(502, "server_error", "upstream_cut", (502, "api_error"))
 TIMED_OUT = State(504, "server_error", "upstream_timeout", (504, "timeout_error"))
 DENIED = State(502, "server_error", "upstream_denied", (502, "api_error"))
-LIMITED = State(*_LIMITED, "rate_limit_exceeded", _LIMITED, "rate_limit_exceeded", _LIMITED)
-BUSY = State(*_LIMITED, "rate_limit_exceeded", (529, "overloaded_error"), "rate_limit_exceeded", _LIMITED)
-REFUSED = State(*_INVALID, "invalid_prompt", _INVALID, "invalid_prompt", _INVALID)
-TOO_LONG = State(*_INVALID, "context_length_exceeded", _INVALID, "invalid_prompt", _INVALID)
+_WAIT, _LONG = "rate_limit_exceeded", "context_length_exceeded"
+LIMITED = State(*_LIMITED, _WAIT, _LIMITED, _WAIT, (*_LIMITED, _WAIT))
+BUSY = State(*_LIMITED, _WAIT, (529, "overloaded_error"), _WAIT, (*_LIMITED, _WAIT))
+REFUSED = State(*_INVALID, "invalid_prompt", _INVALID, "invalid_prompt", (*_INVALID, "invalid_prompt"))
+TOO_LONG = State(*_INVALID, _LONG, _INVALID, "invalid_prompt", (*_INVALID, _LONG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,17 @@ FAULTS = (
     Fault("slow", "after", TIMED_OUT, "total_s"),
 )
 
-# What a relay still lets through. Its bytes are on their way before anybody has looked at them, so that a torn or
-# broken event stands before ours, an error comes twice, and an end mark without a reason counts as an end; a whole
-# answer is not looked at. Whatever is mended must go from here: the matrix demands exactly these.
-_TORN = frozenset(("wrong-type", "truncated-at-0", "truncated-at-3", "garbage-0", "garbage", "n12-false-done"))
+# What a relay still lets through. Its bytes are on their way before anybody has looked at them, so that a broken event
+# stands before ours, an error comes twice, and an end mark without a reason counts as an end; a whole chat is looked at
+# by nobody. Whatever is mended must go from here: the matrix demands exactly these.
+_BROKEN_BYTES = frozenset(("wrong-type", "garbage-0", "garbage", "n12-false-done"))
+_TRUNCATED = frozenset(("truncated-at-0", "truncated-at-3"))
 _ERRORS = frozenset(("error-at-0", "error-in-stream", "failed-at-3"))
 GAPS: dict[tuple[Dialect, bool], frozenset[str]] = {
-    ("chat", True): _TORN | _ERRORS | {"cut-in-character"},
-    ("chat", False): _TORN | _ERRORS,
-    ("messages", True): _TORN | {"cut-in-character"},
-    ("messages", False): _TORN | _ERRORS,
+    ("chat", True): _BROKEN_BYTES | _TRUNCATED | _ERRORS | {"cut-in-character"},
+    ("chat", False): _BROKEN_BYTES | _TRUNCATED | _ERRORS,
+    ("messages", True): _BROKEN_BYTES,
+    ("messages", False): frozenset(("n12-false-done",)),
 }
 
 
@@ -122,7 +125,7 @@ def expected(fault: Fault, dialect: Dialect, *, stream: bool, relayed: bool) -> 
     if dialect == "responses" and stream:
         return Told(200, "response.failed", state.response_code, in_stream=True, text=after)
     if dialect == "responses":
-        return Told(*state.failed_as, state.response_code)
+        return Told(*state.failed_as)
     begun = after or (stream and relayed and fault.strikes == "opening")
     if dialect == "messages":
         status, kind = state.anthropic

@@ -110,10 +110,10 @@ def _message_events(events: list[Json]) -> Reading:
             case "message_start":
                 whole = event["message"]
             case "content_block_start":
-                begun: Json = event["content_block"]
-                blocks.append({**begun, "json": "", "citations": []})
+                blocks.append(event["content_block"] | {"json": "", "citations": []})
             case "content_block_delta":
-                _grow(blocks[event["index"]], event["delta"])
+                place: int = event["index"]
+                _grow(blocks[place], event["delta"])
             case "message_delta":
                 counts = {name: count for name, count in event["usage"].items() if count is not None}
                 whole |= event["delta"] | {"usage": whole["usage"] | counts}
