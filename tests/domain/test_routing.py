@@ -119,6 +119,8 @@ def test_a_tier_shares_the_load_by_weight_and_fails_over_inside_itself_first() -
 def test_a_weight_of_nothing_is_asked_only_when_nothing_else_is_left() -> None:
     route = Route("r", ((Target("a", 0), Target("b", 1)),))
     assert walked(journey(route, chance=0.0), BROKEN) == [("b", 0), ("a", 0)]
+    unweighted = Route("r", ((Target("a", 0), Target("b", 0)),))
+    assert walked(journey(unweighted, chance=0.9), BROKEN) == [("b", 0), ("a", 0)]
 
 
 BREAKER = Breaker(failures=2, cool_down_s=10)
