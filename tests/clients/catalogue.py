@@ -28,8 +28,14 @@ CHECKS = (
     "cancel-whole",  # a whole answer that is not waited for
     "timeout",  # a client that waits no longer
     "stop",  # an answer cancelled by its id
+    "models",  # the list that the model stands in
+    "count",  # what a request would cost to read
 )
-RESPONSES_ONLY = frozenset({"stop"})
+ONLY: Mapping[str, frozenset[Dialect]] = {
+    "stop": frozenset({"responses"}),
+    "models": frozenset({"responses", "messages"}),
+    "count": frozenset({"responses", "messages"}),
+}
 
 Lacks = Mapping[str, str]
 
@@ -56,8 +62,7 @@ class Client:
         return [
             f"{dialect}.{check}"
             for dialect, check in names
-            if (dialect == "responses" or check not in RESPONSES_ONLY)
-            and not self.lacks.keys() & {check, f"{dialect}.{check}"}
+            if dialect in ONLY.get(check, (dialect,)) and not self.lacks.keys() & {check, f"{dialect}.{check}"}
         ]
 
 
@@ -100,9 +105,14 @@ FAMILIES = (
 )
 
 _BLOCKING: Lacks = {"cancel-whole": "a call that blocks its thread cannot be left"}
-_NO_STOP: Lacks = {"stop": "it has no call that cancels a response"}
+_FRAMEWORK: Lacks = {
+    "stop": "it has no call that cancels a response",
+    "models": "it has no call that lists the models",
+    "count": "it has no call that asks what a request would cost",
+}
 _PLAYED = "of a model that its own list does not name it takes the answer whole and plays a stream"
 _LITELLM: Lacks = {
+    **_FRAMEWORK,
     "responses.cancel": _PLAYED,
     "responses.stop": _PLAYED,
     "messages.structured": "of a model that its own list does not name it spells a schema as a forced tool",
@@ -117,17 +127,17 @@ CLIENTS = (
     Client("azure-openai-async", "openai", "openai_sdk async azure", _OPENAI),
     Client("anthropic", "anthropic", "anthropic_sdk sync", ("messages",), lacks=_BLOCKING),
     Client("anthropic-async", "anthropic", "anthropic_sdk async", ("messages",)),
-    Client("langchain-openai", "langchain-openai", "langchain_openai_chat", _OPENAI, "clients", _NO_STOP),
-    Client("pydantic-ai", "pydantic-ai", "pydantic_ai_agent", (*_OPENAI, "messages"), "clients", _NO_STOP),
-    Client("llama-index", "llama-index", "llama_index_llm", _OPENAI, "clients-openai2", _NO_STOP),
+    Client("langchain-openai", "langchain-openai", "langchain_openai_chat", _OPENAI, "clients", _FRAMEWORK),
+    Client("pydantic-ai", "pydantic-ai", "pydantic_ai_agent", (*_OPENAI, "messages"), "clients", _FRAMEWORK),
+    Client("llama-index", "llama-index", "llama_index_llm", _OPENAI, "clients-openai2", _FRAMEWORK),
     Client("litellm", "litellm", "litellm_client", (*_OPENAI, "messages"), "clients-openai2", _LITELLM),
     Client("openai-node", "openai", "openai openai", _OPENAI, "node"),
     Client("azure-openai-node", "openai", "openai azure", _OPENAI, "node"),
     Client("anthropic-node", "@anthropic-ai/sdk", "anthropic", ("messages",), "node"),
-    Client("ai-sdk-openai", "@ai-sdk/openai", "ai openai", _OPENAI, "node", _NO_STOP),
+    Client("ai-sdk-openai", "@ai-sdk/openai", "ai openai", _OPENAI, "node", _FRAMEWORK),
     Client("ai-sdk-openai-compatible", "@ai-sdk/openai-compatible", "ai compatible", ("chat",), "node"),
-    Client("ai-sdk-anthropic", "@ai-sdk/anthropic", "ai anthropic", ("messages",), "node"),
-    Client("ai-sdk-azure", "@ai-sdk/azure", "ai azure", _OPENAI, "node", _NO_STOP),
+    Client("ai-sdk-anthropic", "@ai-sdk/anthropic", "ai anthropic", ("messages",), "node", _FRAMEWORK),
+    Client("ai-sdk-azure", "@ai-sdk/azure", "ai azure", _OPENAI, "node", _FRAMEWORK),
 )
 
 

@@ -68,6 +68,14 @@ class Messages(Driver):
                     yield event.text
             yield _answer(await value(stream.get_final_message()))
 
+    async def models(self) -> list[str]:
+        return [model.id async for model in each(await value(self.client.models.list()))]
+
+    async def count(self, text: str) -> int:
+        question = {"role": "user", "content": text}
+        asked = self.client.messages.count_tokens(model=self.settings.model, messages=[question])
+        return (await value(asked)).input_tokens
+
     async def parse(self, text: str) -> dict[str, Any]:
         asked = self.client.messages.parse(**self._request(Question(text)), output_format=City)
         return (await value(asked)).parsed_output.model_dump()

@@ -153,6 +153,14 @@ class Checks:
             _same(await driver.stop(driver.answer_id), "cancelled", "the status")
         await self._closed_since(stopped)
 
+    async def models(self) -> None:
+        names = await self._driver().models()
+        assert any(name.endswith(self._settings.model) for name in names), f"the models are {names}"
+
+    async def count(self) -> None:
+        short, long = [await self._driver().count("Tell me. " * times) for times in (1, 40)]
+        assert 0 < short < long, f"the counts are {short} and {long}"
+
     async def _left(self, task: asyncio.Task[Any]) -> None:
         """Leave a request; a Responses answer goes on, any other's provider is told at once."""
         left = time.time()

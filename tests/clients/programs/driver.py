@@ -114,6 +114,14 @@ class Driver:
         """Cancel an answer by its id; return the status it has then."""
         raise NotImplementedError
 
+    async def models(self) -> list[str]:
+        """List the models' names."""
+        raise NotImplementedError
+
+    async def count(self, text: str) -> int:
+        """Ask what a question would cost to read."""
+        raise NotImplementedError
+
     async def use_tools(self, text: str, tools: Sequence[Tool]) -> Answer:
         """Ask, make the calls, give their outputs back: the way of a client that leaves this to its caller."""
         asked = Question(text, tools=tools)

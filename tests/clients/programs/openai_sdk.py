@@ -76,6 +76,12 @@ class Responses(OpenAI):
                     yield event.delta
             yield _of_response(await value(stream.get_final_response()))
 
+    async def models(self) -> list[str]:
+        return [model.id async for model in each(await value(self.client.models.list()))]
+
+    async def count(self, text: str) -> int:
+        return (await value(self.client.responses.input_tokens.count(**self._request(Question(text))))).input_tokens
+
     async def parse(self, text: str) -> dict[str, Any]:
         asked = self.client.responses.parse(model=self.settings.model, input=text, text_format=City)
         return (await value(asked)).output_parsed.model_dump()

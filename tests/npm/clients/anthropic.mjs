@@ -19,7 +19,8 @@ class Messages {
   request({ text, image, tools = [], calls = [], outputs = [] }) {
     const seen = { type: "image", source: { type: "base64", media_type: "image/png", data: PIXEL } };
     const content = [{ type: "text", text }, ...(image ? [seen] : [])];
-    const uses = calls.map(({ id, name, arguments: given }) => ({ type: "tool_use", id, name, input: JSON.parse(given) }));
+    const use = (call) => ({ type: "tool_use", id: call.id, name: call.name, input: JSON.parse(call.arguments) });
+    const uses = calls.map(use);
     const results = outputs.map((output, at) => ({ type: "tool_result", tool_use_id: calls[at].id, content: output }));
     const trip = calls.length ? [{ role: "assistant", content: uses }, { role: "user", content: results }] : [];
     const named = ({ name, description, parameters }) => ({ name, description, input_schema: parameters });
@@ -37,6 +38,15 @@ class Messages {
       if (event.type === "content_block_delta" && event.delta.type === "text_delta") yield event.delta.text;
     }
     yield this.answer(await stream.finalMessage());
+  }
+
+  async models() {
+    return (await Array.fromAsync(this.client.models.list())).map((model) => model.id);
+  }
+
+  async count(text) {
+    const messages = [{ role: "user", content: text }];
+    return (await this.client.messages.countTokens({ model: this.model, messages })).input_tokens;
   }
 
   async parse(text) {

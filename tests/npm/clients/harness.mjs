@@ -15,6 +15,7 @@ const POLL_MS = 10;
 //   parse(text) -> an object of city, people, capital
 //   useTools(text, tools) -> an answer, where the client makes the calls itself
 //   stop(answerId) -> status, with answerId set by stream, where its API can cancel
+//   models() -> names; count(text) -> tokens, where its API can
 //   failure(error) -> {status, code, retryAfter}, undefined for errors that are not the client's
 //   timedOut(error), left(error) -> whether it says so
 // A question is {text, image, tools, calls, outputs, signal}; a tool {name, description, parameters, run(place)}.
@@ -70,7 +71,8 @@ class Log {
     for (;;) {
       const row = (await this.rows()).at(-1);
       if (row && isSo(row)) return row;
-      if (Date.now() - began > ARRIVES_MS) throw new Wrong(`waited in vain for the provider; it saw ${JSON.stringify(row)}`);
+      const late = Date.now() - began > ARRIVES_MS;
+      if (late) throw new Wrong(`waited in vain for the provider; it saw ${JSON.stringify(row)}`);
       await sleep(POLL_MS);
     }
   }
@@ -257,6 +259,17 @@ class Checks {
       await this.closedSince(stopped);
       break;
     }
+  }
+
+  async models() {
+    const names = await this.main.models();
+    if (!names.some((name) => name.endsWith(this.settings.model))) throw new Wrong(`the models are ${names}`);
+  }
+
+  async count() {
+    const short = await this.main.count("Tell me. ");
+    const long = await this.main.count("Tell me. ".repeat(40));
+    if (!(0 < short && short < long)) throw new Wrong(`the counts are ${short} and ${long}`);
   }
 
   // A Responses answer goes on when its reader leaves; any other's provider is told at once.

@@ -39,9 +39,9 @@ class Responses extends Driver {
   request({ text, image, tools = [], calls = [], outputs = [] }) {
     const seen = { type: "input_image", image_url: IMAGE, detail: "auto" };
     const content = image ? [{ type: "input_text", text }, seen] : text;
-    const made = calls.map(({ id, name, arguments: given }) => ({ type: "function_call", call_id: id, name, arguments: given }));
+    const made = calls.map(({ id, ...call }) => ({ type: "function_call", call_id: id, ...call }));
     const back = outputs.map((output, at) => ({ type: "function_call_output", call_id: calls[at].id, output }));
-    const named = ({ name, description, parameters }) => ({ type: "function", name, description, parameters, strict: true });
+    const named = ({ run: _, ...tool }) => ({ type: "function", ...tool, strict: true });
     const input = [{ role: "user", content }, ...made, ...back];
     return { model: this.model, input, ...(tools.length ? { tools: tools.map(named) } : {}) };
   }
@@ -57,6 +57,14 @@ class Responses extends Driver {
       if (event.type === "response.output_text.delta") yield event.delta;
     }
     yield this.answer(await stream.finalResponse());
+  }
+
+  async models() {
+    return (await Array.fromAsync(this.client.models.list())).map((model) => model.id);
+  }
+
+  async count(text) {
+    return (await this.client.responses.inputTokens.count(this.request({ text }))).input_tokens;
   }
 
   async parse(text) {
@@ -81,13 +89,10 @@ class Chat extends Driver {
 
   request({ text, image, tools = [], calls = [], outputs = [] }) {
     const content = image ? [{ type: "text", text }, { type: "image_url", image_url: { url: IMAGE } }] : text;
-    const made = calls.map(({ id, name, arguments: given }) => ({ id, type: "function", function: { name, arguments: given } }));
+    const made = calls.map(({ id, ...call }) => ({ id, type: "function", function: call }));
     const asked = calls.length ? [{ role: "assistant", content: null, tool_calls: made }] : [];
     const back = outputs.map((output, at) => ({ role: "tool", tool_call_id: calls[at].id, content: output }));
-    const named = ({ name, description, parameters }) => ({
-      type: "function",
-      function: { name, description, parameters, strict: true },
-    });
+    const named = ({ run: _, ...tool }) => ({ type: "function", function: { ...tool, strict: true } });
     const messages = [{ role: "user", content }, ...asked, ...back];
     return { model: this.model, messages, ...(tools.length ? { tools: tools.map(named) } : {}) };
   }
