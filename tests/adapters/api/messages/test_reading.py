@@ -213,7 +213,7 @@ def test_tools_of_the_api_itself_are_for_claude_alone_with_all_the_others() -> N
         ({"thinking": {"type": "enabled", "budget_tokens": 64000}}, "max"),
         ({"thinking": {"type": "adaptive"}}, None),
         ({"thinking": {"type": "between_tools"}}, None),
-        ({"thinking": {"type": "disabled"}}, None),
+        ({"thinking": {"type": "disabled"}}, "none"),
         ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}, "xhigh"),
     ],
 )

@@ -79,13 +79,16 @@ def _extra(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _effort(request: shapes.CountTokensRequest) -> str | None:
-    """Return how much to think. What is off, or the model's own matter, is left to the provider."""
+    """Return how much to think; what is the model's own matter is left to it."""
     if request.output_config and request.output_config.effort:
         return request.output_config.effort
-    if not isinstance(request.thinking, shapes.ThinkingEnabled):
-        return None
-    budget = request.thinking.budget_tokens
-    return next((effort for most, effort in _EFFORTS if budget <= most), "max")
+    match request.thinking:
+        case shapes.ThinkingEnabled(budget_tokens=budget):
+            return next((effort for most, effort in _EFFORTS if budget <= most), "max")
+        case shapes.ThinkingDisabled():
+            return "none"
+        case _:
+            return None
 
 
 def _text_format(config: shapes.OutputConfig | None) -> TextFormat:
