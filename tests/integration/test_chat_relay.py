@@ -131,3 +131,16 @@ async def test_what_cannot_be_relayed_is_refused_clearly(server: Server, sdk: op
         answer = await client.post(f"{server.base_url}/chat/completions", content=b'{"model": 7')
     assert answer.status_code == 400
     assert ledger(server) == []
+
+
+@pytest.mark.parametrize("script", ["truncated-at-3", "cut-in-character"])
+async def test_what_broke_off_inside_an_event_is_not_shown_and_the_error_is(
+    sdk: openai.AsyncOpenAI, script: str
+) -> None:
+    stream = await sdk.chat.completions.create(model=f"llama31/{script}", messages=MESSAGES, stream=True)
+    texts: list[str] = []
+    with pytest.raises(openai.APIError) as caught:
+        async for chunk in stream:
+            texts += [choice.delta.content or "" for choice in chunk.choices]
+    assert caught.value.code == "upstream_cut"
+    assert "".join(texts).count(":") >= 1

@@ -105,6 +105,9 @@ class Client:
         self.waited = 0
         self._full = full
 
+    async def start(self) -> None:
+        self.chunks.clear()
+
     def write(self, chunk: bytes) -> bool:
         self.chunks.append(chunk)
         return not self._full
@@ -113,7 +116,7 @@ class Client:
         self.waited += 1
 
     async def hear(self, relayed: Relayed) -> list[bytes]:
-        self.chunks.append(await relayed.pass_on(self.write, self.drained))
+        self.chunks.append(await relayed.pass_on(self.start, self.write, self.drained))
         return self.chunks
 
 
@@ -358,3 +361,17 @@ async def test_a_stream_that_keeps_up_is_not_disturbed() -> None:
     rules = Rules(Timeouts(total_s=60), min_tokens_per_s=0.1)
     relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
     assert await Client().hear(relayed) == [b"ab", b"cd"]
+
+
+async def test_a_client_that_leaves_before_the_head_is_out_is_hung_up_on_and_billed() -> None:
+    steps = Steps()
+    relayed, book = await relay(steps, Told())
+
+    async def gone() -> None:
+        raise ConnectionResetError
+
+    client = Client()
+    with pytest.raises(ConnectionResetError):
+        await relayed.pass_on(gone, client.write, client.drained)
+    assert steps[-2:] == ["hung up", "settled"]
+    assert len(book.settlements) == 1

@@ -1,6 +1,6 @@
 """Pass a Chat Completions request on to its provider, bytes as they are, with one ledger row a call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import inf
@@ -94,14 +94,16 @@ class Relayed:
         self._account.feed(self.body)
         self._check()
 
-    async def pass_on(self, write: Take, drained: Drained) -> bytes:
+    async def pass_on(self, start: Callable[[], Awaitable[None]], write: Take, drained: Drained) -> bytes:
         """Hand a stream to `write` as it comes and return its last bytes; what it cost is settled however it ends.
 
-        `write` sends at once, and returns False where no more is wanted before `drained` returns.
+        `start` is awaited first. `write` sends at once, and returns False where no more is wanted before `drained`
+        returns.
         Raises: UpstreamError (and below); UpstreamCut for a stream that just stops.
         """
         take, drained = self._judged(self._heard(write), drained)
         try:
+            await start()
             if self._held:
                 write(b"".join(self._held))
             with nullcontext() if self._ends_at == inf else anyio.fail_after(self._ends_at - anyio.current_time()):
@@ -111,6 +113,7 @@ class Relayed:
                 write(last)
             self._check()
         except BaseException as error:
+            self.close()
             self.settle(error)
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout("The provider's answer took too long.") from error

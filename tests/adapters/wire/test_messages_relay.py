@@ -5,10 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbackend.adapters.wire.messages_relay import (
-    MAX_HELD_BYTES,
     TAIL_BYTES,
     Account,
-    WholeEvents,
     asked,
     error_event,
 )
@@ -102,22 +100,6 @@ def test_a_whole_answer_tells_its_usage_and_its_end() -> None:
 
 def test_an_error_is_an_event_of_its_own() -> None:
     assert error_event(b"{}") == b"event: error\ndata: {}\n\n"
-
-
-@given(st.lists(st.integers(0, len(STREAM)), max_size=8).map(sorted))
-def test_only_whole_events_are_passed_on_however_they_are_cut(cuts: list[int]) -> None:
-    events, passed = WholeEvents(), b""
-    for start, end in zip((0, *cuts), (*cuts, len(STREAM)), strict=True):
-        passed += events.feed(STREAM[start:end])
-        assert passed.endswith((b"\n\n", b"\n\r\n")) or not passed
-    assert (passed, events.rest) == (STREAM, b"")
-
-
-def test_what_broke_off_is_held_but_not_without_end() -> None:
-    events = WholeEvents()
-    assert events.feed(START + b"event: x") == START
-    assert events.rest == b"event: x"
-    assert len(events.feed(b"x" * MAX_HELD_BYTES)) > MAX_HELD_BYTES
 
 
 def test_a_body_that_is_no_message_has_not_ended() -> None:

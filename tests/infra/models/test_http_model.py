@@ -446,7 +446,7 @@ async def test_the_client_reads_no_proxy(monkeypatch: pytest.MonkeyPatch, upstre
 
 
 async def test_the_profile_is_the_codecs(session: LeanClient) -> None:
-    assert model(session, "http://x").model.profile is PROFILE
+    assert model(session, "http://x").model.profile is CODECS["chat"].profile
 
 
 @pytest.mark.parametrize("kind", [*FOREIGN, ConnectionResetError, Unreachable, ssl.SSLError, socket.gaierror])

@@ -15,7 +15,6 @@ from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
 HEAD_BYTES = 8_192  # the beginning of a stream, where `message_start` tells what went in
 TAIL_BYTES = 8_192  # its end, where `message_delta` tells what came out, and `message_stop` that it is whole
-MAX_HELD_BYTES = 1 << 20  # of an event that has not ended
 SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
 # Inside the text of an answer these quotes would be escaped.
 _START, _DELTA, _STOP = (
@@ -146,24 +145,6 @@ class Account:
             return _read(self._tail)
         found: list[bytes] = _DELTA.findall(self._tail)
         return _read(found[-1]) if found else None
-
-
-class WholeEvents:
-    """Cuts a relayed stream behind its events: what broke off inside one is never shown, so an error can follow."""
-
-    def __init__(self) -> None:
-        self.rest = b""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Return what is whole; `rest` is what is not, unless there is too much of it to hold."""
-        found = self.rest + chunk
-        at = max(found.rfind(b"\n\n") + 2, found.rfind(b"\n\r\n") + 3)
-        if at < 3 and len(found) > MAX_HELD_BYTES:
-            at = len(found)
-        elif at < 3:
-            at = 0
-        self.rest = found[at:]
-        return found[:at]
 
 
 def _read(data: bytes) -> _Event | None:

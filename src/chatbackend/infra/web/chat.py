@@ -1,18 +1,16 @@
 """`POST /v1/chat/completions`: bytes in, bytes out, beside one ledger row."""
 
-import asyncio
-
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.wire import chat_relay
 from chatbackend.domain.errors import UpstreamError
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
 from chatbackend.infra.web.chat_front import ChatFront
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Disconnected, Request, encode
+from chatbackend.infra.web.http import Request, encode
+from chatbackend.infra.web.relayed import send_relayed
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
-from chatbackend.infra.web.wire import Wire, wire_of
 from chatbackend.usecases.ports import Models
-from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
+from chatbackend.usecases.relay_chat import ChatRequest, RelayChat
 
 
 class ChatRoutes:
@@ -42,28 +40,11 @@ class ChatRoutes:
             stream=streamed,
             input_tokens=len(body) // CHARACTERS_PER_TOKEN,
         )
-        wire = wire_of(request.scope)
-        watch = Watch(request)
-        try:
+        with Watch(request):
             relayed, attempts = await self._relay(request.principal, route, passed_on)
-            request.answered[DEPLOYMENT] = relayed.call.model
-            request.answered[ATTEMPTS] = str(attempts)
-            await (_stream(request, relayed, wire) if streamed else request.answer(200, relayed.body))
-        except asyncio.CancelledError:
-            if watch.gone:
-                raise Disconnected from None
-            raise
-        finally:
-            watch.close()
+            await send_relayed(request, relayed, attempts, stream=streamed, told=_told)
         return None
 
 
-async def _stream(request: Request, relayed: Relayed, wire: Wire) -> None:
-    """Pass a stream on. An error inside it is its last event, and no end mark follows."""
-    kind = relayed.content_type.encode("latin-1", "replace")
-    await request.start(200, [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
-    try:
-        last = await relayed.pass_on(wire.write, wire.drained)
-    except UpstreamError as error:
-        last = chat_relay.error_event(encode(wire_errors.envelope(error)))
-    await request.send({"type": "http.response.body", "body": last})
+def _told(error: UpstreamError) -> bytes:
+    return chat_relay.error_event(encode(wire_errors.envelope(error)))

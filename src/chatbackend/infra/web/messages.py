@@ -2,25 +2,26 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from functools import partial
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.api.messages import reading
 from chatbackend.adapters.api.messages.blocks import Json
 from chatbackend.adapters.api.messages.marks import is_claudes
 from chatbackend.adapters.api.messages.writing import PING, MessageWriter
-from chatbackend.adapters.wire import chat_relay, messages_relay, sse
+from chatbackend.adapters.wire import messages_relay, sse
 from chatbackend.domain.context import characters
-from chatbackend.domain.errors import ChatError, Internal, UpstreamError
+from chatbackend.domain.errors import ChatError, Internal
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage, estimate
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode
+from chatbackend.infra.web.relayed import send_relayed
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import EventStream, Watch
-from chatbackend.infra.web.token_counts import said
-from chatbackend.infra.web.wire import wire_of
+from chatbackend.infra.web.token_counts import renaming, said
 from chatbackend.usecases.generate import Generate, Generation
 from chatbackend.usecases.ports import Models, NewId
-from chatbackend.usecases.relay_chat import ChatRequest, RelayChat, Relayed
+from chatbackend.usecases.relay_chat import ChatRequest, RelayChat
 
 PATH = "/v1/messages"
 
@@ -53,16 +54,15 @@ class MessageRoutes:
         """Relay the bytes of a provider that speaks the dialect, with all that only it knows."""
         streamed = asked.stream is True
         passed_on = ChatRequest(
-            lambda name: body if name == asked.model else chat_relay.renamed(body, name),
+            renaming(body),
             lambda: messages_relay.Account(len(body), streamed=streamed),
             stream=streamed,
             input_tokens=len(body) // CHARACTERS_PER_TOKEN,
             headers=said(request.headers),
         )
         relayed, attempts = await self._relay(request.principal, self._models.route(asked.model), passed_on)
-        request.answered[DEPLOYMENT] = relayed.call.model
-        request.answered[ATTEMPTS] = str(attempts)
-        await (_relay_stream(request, relayed) if streamed else request.answer(200, relayed.body))
+        told = partial(_error, request_id=request.request_id)
+        await send_relayed(request, relayed, attempts, stream=streamed, told=told)
 
     async def _translate(self, request: Request, body: bytes) -> None:
         asked = reading.read(decode_object(body))
@@ -75,20 +75,6 @@ class MessageRoutes:
 
 def _guess(asked: ModelRequest) -> Usage:
     return estimate(characters(asked.items) + len(asked.instructions or ""), 0)
-
-
-async def _relay_stream(request: Request, relayed: Relayed) -> None:
-    """Pass a stream on. An error inside it is its last event, and no `message_stop` follows."""
-    wire = wire_of(request.scope)
-    kind = relayed.content_type.encode("latin-1", "replace")
-    await request.start(200, [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
-    events = messages_relay.WholeEvents()
-    try:
-        last = await relayed.pass_on(lambda chunk: wire.write(events.feed(chunk)), wire.drained)
-        last = events.rest + last
-    except UpstreamError as error:
-        last = _error(error, request.request_id)
-    await request.send({"type": "http.response.body", "body": last})
 
 
 async def _whole(request: Request, generation: Generation, writer: MessageWriter) -> None:
