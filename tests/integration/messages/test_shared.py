@@ -21,6 +21,7 @@ best = "claude/one"
 [routes.any]
 targets = ["llama31/org/two"]
 """
+DEEP = b'{"model":"claude/one","x":' + b"[" * 900 + b"]" * 900 + b"}"
 VERSION = {"anthropic-version": "2023-06-01"}
 
 
@@ -72,6 +73,9 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/v1/messages/batches", {}, 404, "not_found_error"),
     ("GET", "/v1/nowhere", {"headers": VERSION}, 404, "not_found_error"),
     ("POST", "/v1/messages", {"content": b"{"}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"content": b'{"model":"claude/one","x":"\xff"}'}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages", {"content": DEEP}, 400, "invalid_request_error"),
+    ("POST", "/v1/messages/count_tokens", {"content": DEEP}, 400, "invalid_request_error"),
     ("POST", "/v1/messages", {"content": b" " * 70_000_000}, 413, "request_too_large"),
     ("POST", "/v1/messages", {"json": {"model": "no", "messages": []}}, 404, "not_found_error"),
 ]

@@ -1,18 +1,19 @@
 """How many tokens a request has: `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from chatbackend.adapters.api import responses
+from chatbackend.adapters.api.checking import refuse_deep
 from chatbackend.adapters.api.messages import reading
 from chatbackend.adapters.api.messages.marks import is_claudes
 from chatbackend.adapters.providers.claude import API_VERSION
-from chatbackend.adapters.wire import chat_relay, messages_relay
+from chatbackend.adapters.wire import messages_relay
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item
 from chatbackend.domain.responses import Ask, Response
 from chatbackend.infra.db.conversations import Conversations
-from chatbackend.infra.web.http import DEPLOYMENT, Request, decode_object
+from chatbackend.infra.web.http import DEPLOYMENT, Request, decode_object, encode
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
 from chatbackend.usecases.count_tokens import Count, CountTokens
@@ -70,7 +71,7 @@ class TokenCountRoutes:
         asked = messages_relay.asked(body)
         route = self._models.route(asked.model)
         if self._count.passes(route, "messages") and is_claudes(body):
-            return await self._count.of_body(route, lambda name: chat_relay.renamed(body, name), said(request.headers))
+            return await self._count.of_body(route, renaming(body), said(request.headers))
         return await self._count(request.principal, reading.read_count(decode_object(body)))
 
     async def _before(self, principal: Principal, ask: Ask) -> list[Item]:
@@ -90,6 +91,16 @@ class TokenCountRoutes:
 def said(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers in which a client tells which version, and which betas, of Anthropic's API it speaks."""
     return {"anthropic-version": API_VERSION} | {name: headers[name] for name in _SAID if name in headers}
+
+
+def renaming(body: bytes) -> Callable[[str], bytes]:
+    """Return what makes a request's bytes for a provider's name of the model, otherwise as it is.
+
+    Raises: InvalidRequest for what is no JSON object.
+    """
+    fields = decode_object(body)
+    refuse_deep(fields)
+    return lambda name: encode({**fields, "model": name})
 
 
 async def _answer(request: Request, count: Count, shown: dict[str, object]) -> None:
