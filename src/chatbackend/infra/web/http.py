@@ -117,6 +117,14 @@ class Request:
         await self.answer(status, encode(body), headers=wire_errors.headers(error))
 
 
+def refuse_idempotency_key(request: Request) -> None:
+    """Refuse a key where it would mean nothing: who sends one relies on it. Raises: InvalidRequest."""
+    for name, _ in request.scope["headers"]:
+        if name == b"idempotency-key":
+            message = "Idempotency-Key is not known here: nothing is kept of such an answer. Use /v1/responses."
+            raise InvalidRequest(message, code="idempotency_unsupported")
+
+
 def decode_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises: InvalidRequest naming the place."""
     try:
