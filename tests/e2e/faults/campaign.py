@@ -92,13 +92,13 @@ async def run(families: Sequence[Family], folder: Path) -> list[Result]:
 
 @asynccontextmanager
 async def running(
-    family: Family, url: str, folder: Path, limits: Mapping[str, float] = TIMEOUTS
+    family: Family, url: str, folder: Path, *, limits: Mapping[str, float] = TIMEOUTS, rules: str = ""
 ) -> AsyncGenerator[Running, None]:
-    """Run a server of a family on an upstream at `url`."""
+    """Run a server of a family on an upstream at `url`; `rules` is more of its configuration file."""
     folder.mkdir()
     config = folder / "config.toml"
     lines = (f"{name} = {seconds}" for name, seconds in limits.items())
-    config.write_text("\n".join(["[defaults.timeouts]", *lines, ""]))
+    config.write_text("\n".join([rules, "[defaults.timeouts]", *lines, ""]))
     async with serving(folder, family.environment(url) | {"CHATBACKEND_CONFIG": str(config)}) as server:
         every = httpx2.Limits(max_connections=None)
         headers = {"authorization": f"Bearer {server.key}"}

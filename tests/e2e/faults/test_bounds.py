@@ -60,7 +60,7 @@ async def test_memory_is_bounded_for_a_whole_answer_that_is_relayed(tmp_path: Pa
 
 async def _growth_mb(family: Family, folder: Path, script: str, dialects: Sequence[Dialect], *, stream: bool) -> float:
     """Return by how much a server's memory grew, at its most, while it was flooded and left again."""
-    async with Upstream() as upstream, running(family, upstream.url, folder, LIMITS) as server:
+    async with Upstream() as upstream, running(family, upstream.url, folder, limits=LIMITS) as server:
         before = 0.0
         for _ in ("warm", "measured"):
             before = _reset_peak_mb(server.server.pid)
