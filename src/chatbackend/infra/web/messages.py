@@ -87,7 +87,7 @@ async def _whole(request: Request, generation: Generation, writer: MessageWriter
 
 async def _stream(request: Request, generation: Generation, writer: MessageWriter) -> None:
     """Send the events. An error is the last of them, and no `message_stop` follows."""
-    async with EventStream(request) as stream:
+    async with EventStream(request, ping=_encoded([PING])) as stream:
         try:
             async with aclosing(_written(generation, writer)) as events:
                 async for told in events:
