@@ -95,11 +95,10 @@ FAULTS = (
 # stands before ours, an error comes twice, and an end mark without a reason counts as an end; a whole chat is looked at
 # by nobody. Whatever is mended must go from here: the matrix demands exactly these.
 _BROKEN_BYTES = frozenset(("wrong-type", "garbage-0", "garbage", "n12-false-done"))
-_TRUNCATED = frozenset(("truncated-at-0", "truncated-at-3"))
 _ERRORS = frozenset(("error-at-0", "error-in-stream", "failed-at-3"))
 GAPS: dict[tuple[Dialect, bool], frozenset[str]] = {
-    ("chat", True): _BROKEN_BYTES | _TRUNCATED | _ERRORS | {"cut-in-character"},
-    ("chat", False): _BROKEN_BYTES | _TRUNCATED | _ERRORS,
+    ("chat", True): _BROKEN_BYTES | _ERRORS,
+    ("chat", False): _BROKEN_BYTES | _ERRORS | {"truncated-at-0", "truncated-at-3"},
     ("messages", True): _BROKEN_BYTES,
     ("messages", False): frozenset(("n12-false-done",)),
 }
