@@ -13,7 +13,7 @@ WORLDLY = frozenset({"asyncio", "logging", "os", "random", "secrets", "socket", 
 THIRD_PARTY = {
     "domain": frozenset[str](),
     "usecases": frozenset({"anyio"}),
-    "adapters": frozenset({"filetype", "msgspec", "python_multipart"}),
+    "adapters": frozenset({"filetype", "jsonschema", "msgspec", "python_multipart", "referencing"}),
 }
 INNER = {
     "domain": frozenset({"domain"}),

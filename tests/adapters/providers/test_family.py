@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chatbackend.adapters.providers.families.openai import OPENAI
-from chatbackend.adapters.providers.family import Family, overridden, profile_of
+from chatbackend.adapters.providers.family import Family, overridden, profile_of, variable_of
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
 from chatbackend.domain.models import ModelProfile
@@ -69,3 +69,7 @@ def test_the_api_chooses_the_dialect() -> None:
     assert isinstance(OPENAI.codec_for("responses", ModelProfile()), ResponsesCodec)
     assert isinstance(OPENAI.codec_for("chat", ModelProfile()), ChatCodec)
     assert isinstance(OPENAI.codec_for("", ModelProfile()), ChatCodec)
+
+
+def test_a_package_says_its_variables_by_its_name() -> None:
+    assert variable_of("my-nimbus") == "MY_NIMBUS"

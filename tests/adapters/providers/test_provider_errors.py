@@ -69,6 +69,8 @@ def test_an_unreadable_refusal_is_put_in_our_words(body: bytes) -> None:
         (400, {"message": "the request exceeds the available context size"}, "context_length_exceeded"),
         (404, {"type": "not_found_error", "message": "model: claude-0"}, "model_not_found"),
         (404, {"type": "not_found_error", "message": "no such page"}, None),
+        (404, {"code": "DeploymentNotFound", "message": "m"}, "model_not_found"),
+        (400, {"code": "content_filter", "message": "m", "innererror": {"code": "x"}}, "content_filter"),
         (400, {"code": "3051", "message": "m"}, None),
         (400, {"code": "no code at all", "message": "m"}, None),
     ],

@@ -69,6 +69,7 @@ PLAIN = [
     '{"name": "other", "parameters": {}}',
     '{"name": "f", "parameters": 7}',
     '{"name": 7}',
+    '{"parameters": {}, "name": "other"}',
     '{"name": "f',
     '{"name"',
     '{"city": "Oslo"}',
