@@ -22,6 +22,7 @@ BEGIN, END = (
     "<!-- Written by docs/generate.py from the families; a test holds them together. -->\n",
     "<!-- to here -->\n",
 )
+_OURS = ("chatbackend_", "database_")
 _UNITS = {"CHATBACKEND_MAX_BODY_BYTES": 2**20, "CHATBACKEND_MAX_FILE_BYTES": 2**20}
 _HEAD = """\
 # Configuration
@@ -97,8 +98,8 @@ def table(fields: Iterable[tuple[str, FieldInfo]]) -> str:
 
 def configuration() -> str:
     """Return the whole page."""
-    ours = [(name, field) for name, field in Settings.model_fields.items() if name.startswith("chatbackend_")]
-    theirs = [(name, field) for name, field in Settings.model_fields.items() if not name.startswith("chatbackend_")]
+    ours = [(name, field) for name, field in Settings.model_fields.items() if name.startswith(_OURS)]
+    theirs = [(name, field) for name, field in Settings.model_fields.items() if not name.startswith(_OURS)]
     refused = "".join(f"- `{name}`: {why}.\n" for name, why in LATER.items())
     refused += "".join(f"- `{name}`, unless it begins with `{scheme}`.\n" for name, scheme in ONLY.items())
     return _HEAD + table(ours) + _MODELS + table(theirs) + _EXAMPLES + refused

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from chatbackend import bootstrap
-from chatbackend.bootstrap import operate
+from chatbackend.bootstrap import operate, truth
 from chatbackend.config import BadSetting, Settings, load
 from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.db.usage_totals import By, Totals
@@ -74,7 +74,10 @@ def _settings_and_folder() -> Settings:
 
 
 def _run(main: Callable[[], Awaitable[T]]) -> T:
-    return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
+    try:
+        return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
+    except BadSetting as error:
+        raise _stop(str(error)) from error
 
 
 @app.command(epilog="Example: CHATBACKEND_PORT=9000 chatbackend serve")
@@ -139,7 +142,10 @@ def worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to this version (`serve` does it by itself); beside a running server: only check."""
-    _out.print(operate.migrate_or_check(_settings_and_folder()), markup=False)
+    try:
+        _out.print(truth.migrate_or_check(_settings_and_folder()), markup=False)
+    except BadSetting as error:
+        raise _stop(str(error)) from error
 
 
 @app.command()

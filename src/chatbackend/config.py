@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 from chatbackend.adapters.providers.family import ENTRY_POINTS, variable_of
 
 LATER = {
-    "DATABASE_URL": "PostgreSQL comes with a later release; unset it to use the embedded SQLite",
     "REDIS_URL": "Redis comes with a later release; unset it to use the embedded event log",
 }
 _VISIBLE = re.compile("[!-~]+")  # what a header carries as it is
@@ -31,6 +30,15 @@ def _http_url(value: str) -> str:
         raise ValueError("use an http:// or https:// address")
     if parts.username or parts.password:
         raise ValueError("put no credentials into the address; use the _API_KEY variable")
+    if parts.port == 0:  # reading it raises ValueError where it is none
+        raise ValueError("use a port from 1 to 65535, or none")
+    return value
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("use postgresql://USER:PASSWORD@HOST/DATABASE, or unset it to use the embedded SQLite")
     if parts.port == 0:  # reading it raises ValueError where it is none
         raise ValueError("use a port from 1 to 65535, or none")
     return value
@@ -74,6 +82,9 @@ class Settings(BaseModel):
     )
     chatbackend_data_dir: Path = Field(
         Path("data"), description="Folder of all embedded state; a relative one lies where the server is started."
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        None, description="PostgreSQL 15 or later for everything but the event log and files; see postgresql.md."
     )
     chatbackend_bootstrap_key: Key | None = Field(None, description="The first API key, instead of a random one.")
     chatbackend_allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
@@ -137,6 +148,10 @@ class Settings(BaseModel):
     perplexity_models: list[str] = Field(
         default_factory=list[str], description="Models of PERPLEXITY_ENDPOINT, separated by commas; default: any name."
     )
+
+    def postgres(self) -> str | None:
+        """Return the address of the PostgreSQL to use, None for the embedded SQLite."""
+        return None if self.database_url is None else self.database_url.get_secret_value()
 
     def endpoint(self, variable: str) -> str | None:
         """Return `<variable>_ENDPOINT`."""
@@ -219,6 +234,8 @@ def _line(error: ValidationError) -> str:
     """Word the first problem as: variable, value (never a secret), mend."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]).upper()
-    secret = name.endswith("_KEY") or "@" in str(first["input"])  # what stands before an @ in an address is a password
+    secret = name.endswith(("_KEY", "DATABASE_URL")) or "@" in str(
+        first["input"]
+    )  # what stands before an @ in an address is a password
     value = "" if secret else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ')}."

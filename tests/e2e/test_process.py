@@ -82,7 +82,7 @@ def test_a_second_server_on_the_folder_is_refused_while_other_commands_work(serv
         ("OPENAI_ENDPOINT", f"https://me:{SECRET}@api.openai.com/v1", "_API_KEY"),
         ("LLAMA31_ENDPOINT", "http://127.0.0.1:99999/v1", "Port"),
         ("CLAUDE_ENDPOINT", "ftp://example.com", "http://"),
-        ("DATABASE_URL", f"postgresql://me:{SECRET}@db/chat", "unset it"),
+        ("DATABASE_URL", f"mysql://me:{SECRET}@db/chat", "unset it"),
         ("REDIS_URL", f"redis://:{SECRET}@cache", "unset it"),
         ("CHATBACKEND_QUEUE_URL", f"celery+redis://:{SECRET}@cache", "embedded:"),
         ("CHATBACKEND_BLOBS_URL", f"s3://{SECRET}@bucket", "file:"),

@@ -19,6 +19,7 @@ from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.routing import blamed, read_file
+from chatbackend.bootstrap.truth import open_truth
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
@@ -32,6 +33,7 @@ from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
@@ -108,7 +110,7 @@ class _Base:
     """What everything stands on: databases, the folder's epoch, the process's own means."""
 
     settings: Settings
-    truth: SqliteDatabase
+    truth: Database
     log: SqliteEventLog
     tasks: Tasks
     files: FileParts
@@ -172,7 +174,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     folder = settings.chatbackend_data_dir
     await anyio.to_thread.run_sync(_prepare, folder, stack)
     metrics = stack.enter_context(_metrics(settings))
-    truth = await stack.enter_async_context(SqliteDatabase(folder / "truth.db", synchronous="FULL"))
+    truth = await open_truth(settings, stack)
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
@@ -335,12 +337,11 @@ def _access_log(settings: Settings, stack: AsyncExitStack) -> AccessLog | None:
 
 
 def _prepare(folder: Path, stack: AsyncExitStack) -> None:
-    """Take the folder and bring its databases to this version."""
+    """Take the folder and make its event log."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = DataLock(folder)
     lock.take()
     stack.callback(lock.close)
-    migrate.migrate(folder / "truth.db")
     migrate.make_event_log(folder / "events.db")
 
 

@@ -15,8 +15,8 @@ from chatbackend.infra.db.chunk_sets import StoredIndexing
 from chatbackend.infra.db.files import StoredFiles
 from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.passages import StoredPassages
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.store_files import StoreFiles
+from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.db.vector_stores import VectorStores
 from chatbackend.infra.embedding.minilm import MiniLM, absent
 from chatbackend.infra.log.wakeups import Wakeups
@@ -56,7 +56,7 @@ class FileParts:
     embedder: MiniLM | None
 
 
-async def files(stack: AsyncExitStack, settings: Settings, database: SqliteDatabase, clock: SystemClock) -> FileParts:
+async def files(stack: AsyncExitStack, settings: Settings, database: Database, clock: SystemClock) -> FileParts:
     """Compose uploads, indexing and search on the data folder."""
     blobs = LocalBlobs(settings.chatbackend_data_dir / "blobs", new_id)
     await blobs.open()

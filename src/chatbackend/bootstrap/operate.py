@@ -13,15 +13,14 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
+from chatbackend.bootstrap import truth
 from chatbackend.bootstrap.models import configured
-from chatbackend.config import Settings
+from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.keys import Keys
-from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.usage_totals import UsageTotals
 from chatbackend.infra.embedding.minilm import absent
-from chatbackend.infra.system import AlreadyRunning, DataLock, new_id
+from chatbackend.infra.system import new_id
 from chatbackend.infra.web.auth import hash_key
 
 TENANT = "default"
@@ -38,10 +37,9 @@ def new_key() -> str:
 @asynccontextmanager
 async def keys(settings: Settings) -> AsyncGenerator[Keys, None]:
     """Open the key store, beside a running server or without one."""
-    path = settings.chatbackend_data_dir / "truth.db"
-    if not path.exists():
-        migrate_or_check(settings)
-    async with SqliteDatabase(path) as database:
+    if _absent(settings) or (settings.postgres() and await anyio.to_thread.run_sync(truth.pending, settings)):
+        await anyio.to_thread.run_sync(truth.migrate_or_check, settings)
+    async with truth.beside(settings) as database:
         yield Keys(database)
 
 
@@ -62,14 +60,17 @@ async def revoke_key(store: Keys, key_id: str) -> bool:
 @asynccontextmanager
 async def usage(settings: Settings) -> AsyncGenerator[UsageTotals, None]:
     """Open the ledger to be read, beside a running server or without one. Raises: ValueError when there is none."""
-    path = settings.chatbackend_data_dir / "truth.db"
-    if not path.exists() or await anyio.to_thread.run_sync(migrate.pending, path):
+    if _absent(settings) or await anyio.to_thread.run_sync(truth.pending, settings):
+        where = "the database of DATABASE_URL" if settings.postgres() else f"'{settings.chatbackend_data_dir}'"
         raise ValueError(
-            f"There is no ledger of this release in '{path.parent}'. "
-            "Set CHATBACKEND_DATA_DIR, or run 'chatbackend migrate'."
+            f"There is no ledger of this release in {where}. Set CHATBACKEND_DATA_DIR, or run 'chatbackend migrate'."
         )
-    async with SqliteDatabase(path) as database:
+    async with truth.beside(settings) as database:
         yield UsageTotals(database)
+
+
+def _absent(settings: Settings) -> bool:
+    return settings.postgres() is None and not (settings.chatbackend_data_dir / "truth.db").exists()
 
 
 def since(text: str, now: datetime) -> datetime:
@@ -83,24 +84,6 @@ def since(text: str, now: datetime) -> datetime:
         raise ValueError(f"--since is '{text}': use 12h, 7d or 4w, or a date such as 2026-11-30.") from error
 
 
-def migrate_or_check(settings: Settings) -> str:
-    """Migrate the truth, or only look while a server runs on it; return what was done or found."""
-    folder = settings.chatbackend_data_dir
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock, path = DataLock(folder), folder / "truth.db"
-    try:
-        lock.take()
-    except AlreadyRunning:
-        missing = migrate.pending(path)
-        return f"A server is running; pending: {', '.join(missing) or 'nothing'}."
-    try:
-        missing = migrate.pending(path)
-        migrate.migrate(path)
-        return f"Applied: {', '.join(missing)}." if missing else "The database is up to date."
-    finally:
-        lock.close()
-
-
 async def check(settings: Settings, tell: Callable[[str], None]) -> int:
     """Check every configured dependency, tell of each; return the number of problems. Calls no provider's model."""
     folder = settings.chatbackend_data_dir
@@ -110,6 +93,7 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
         tell(f"data folder     FAIL  '{folder}' is not writable: mend its rights or set CHATBACKEND_DATA_DIR")
     else:
         tell(f"data folder     ok    {folder}")
+    problems += await _check_database(settings, tell)
     missing = await anyio.to_thread.run_sync(absent)
     problems += missing is not None
     tell(
@@ -130,6 +114,19 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
             problems += 1
             tell(f"{family.name:<15} FAIL  nothing answers at {endpoint}: check {family.variable}_ENDPOINT")
     return problems
+
+
+async def _check_database(settings: Settings, tell: Callable[[str], None]) -> bool:
+    """Tell of the PostgreSQL, where one is set; return whether it is a problem."""
+    if settings.postgres() is None:
+        return False
+    try:
+        lacking = await anyio.to_thread.run_sync(truth.pending, settings)
+    except BadSetting as error:
+        tell(f"database        FAIL  {error}")
+        return True
+    tell(f"database        ok    PostgreSQL{'; the next start migrates it' if lacking else ''}")
+    return False
 
 
 def _writable(folder: Path) -> bool:

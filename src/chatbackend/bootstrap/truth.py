@@ -1,0 +1,91 @@
+"""Where the truth lies: SQLite in the data folder, or the PostgreSQL of DATABASE_URL.
+
+What speaks to PostgreSQL is imported where it is asked for: it makes every other start a fifth of a second longer.
+"""
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import anyio.to_thread
+
+from chatbackend.config import BadSetting, Settings
+from chatbackend.infra.db import migrate
+from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.transaction import Database
+from chatbackend.infra.system import AlreadyRunning, DataLock
+
+
+async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
+    """Open the truth for the one server on it, migrated; the data folder's lock is held. Raises: BadSetting."""
+    url, path = settings.postgres(), settings.chatbackend_data_dir / "truth.db"
+    if url is not None:
+        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+        return await postgres.open_truth(url, stack)
+    with _explained(settings):
+        await anyio.to_thread.run_sync(migrate.migrate, path)
+    return await stack.enter_async_context(SqliteDatabase(path, synchronous="FULL"))
+
+
+@asynccontextmanager
+async def beside(settings: Settings) -> AsyncGenerator[Database, None]:
+    """Open the truth as it is, beside a running server or without one. Raises: BadSetting."""
+    url = settings.postgres()
+    if url is not None:
+        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+        async with postgres.beside(url) as database:
+            yield database
+    else:
+        async with SqliteDatabase(settings.chatbackend_data_dir / "truth.db") as database:
+            yield database
+
+
+def pending(settings: Settings) -> list[str]:
+    """Return the migrations that the truth lacks. Raises: BadSetting."""
+    url = settings.postgres()
+    if url is not None:
+        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+        return postgres.pending(url)
+    with _explained(settings):
+        return migrate.pending(settings.chatbackend_data_dir / "truth.db")
+
+
+def migrate_or_check(settings: Settings) -> str:
+    """Migrate the truth, or only look while a server runs on it; return what was done or found. Raises: BadSetting."""
+    url = settings.postgres()
+    if url is None:
+        applied = _migrate_folder(settings)
+    else:
+        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+        applied = postgres.migrate(url)
+    if applied is None:
+        return f"A server is running; pending: {', '.join(pending(settings)) or 'nothing'}."
+    return f"Applied: {', '.join(applied)}." if applied else "The database is up to date."
+
+
+def _migrate_folder(settings: Settings) -> list[str] | None:
+    folder = settings.chatbackend_data_dir
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = DataLock(folder)
+    try:
+        lock.take()
+    except AlreadyRunning:
+        return None
+    try:
+        with _explained(settings):
+            return migrate.migrate(folder / "truth.db")
+    finally:
+        lock.close()
+
+
+@contextmanager
+def _explained(settings: Settings) -> Generator[None]:
+    try:
+        yield
+    except migrate.NewerDatabase as error:
+        where = settings.chatbackend_data_dir
+        message = f"The database in '{where}' was migrated by a newer release (to {error}). Start that release."
+        raise BadSetting(message) from error
