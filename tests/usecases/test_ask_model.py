@@ -356,3 +356,21 @@ async def test_a_generation_whose_task_is_cancelled_while_its_row_is_written_lea
         await task
     assert (world.rows, world.settled, world.outcomes) == ([("a", 1)], [("a", Usage())], ["cancelled"])
     assert world.models["a"].requests == []
+
+
+async def test_a_continuation_that_nobody_can_begin_is_billed_once() -> None:
+    world = several(a=HALF)
+    asked = asking(world, in_order("a", **CONTINUE))
+    with pytest.raises(UpstreamError) as caught:
+        await heard(asked)
+    assert caught.value is BROKEN
+    assert asked.usage() == Usage(5, 3, estimated=True)
+
+
+async def test_a_continuation_that_is_cancelled_keeps_both_bills() -> None:
+    world = several(a=HALF, b=[forever])
+    asked = asking(world, in_order("a", "b", **CONTINUE))
+    with anyio.move_on_after(0.02):
+        await heard(asked)
+    assert world.rows == [("a", 1), ("b", 2)]
+    assert asked.usage() == Usage(5, 3, estimated=True) + asked.settlement().usage

@@ -3,13 +3,14 @@
 import pytest
 
 from chatbackend.adapters.api import responses as shapes
+from chatbackend.domain.compaction import expanded, seal
 from chatbackend.domain.errors import InvalidRequest, NotFound
-from chatbackend.domain.items import FunctionCall, InputFile, InputImage, InputText, Item, Message, Part
+from chatbackend.domain.items import Compaction, FunctionCall, InputFile, InputImage, InputText, Item, Message, Part
 from chatbackend.domain.models import ModelProfile, ModelRequest, TextFormat, ToolChoice
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Ask
 from chatbackend.usecases.ports import Deployment
-from chatbackend.usecases.prepare_request import PrepareRequest, refuse_unsupported
+from chatbackend.usecases.prepare_request import PrepareRequest, refuse_if_none_takes, refuse_unsupported
 from tests.support.fakes import ME, FakeAttachments, FakeModel
 from tests.support.model_events import numbered
 
@@ -140,3 +141,16 @@ async def test_a_context_that_is_too_long_is_cut_where_that_is_allowed() -> None
     assert len((await prepared(items, profile)).items) == 5
     assert len((await prepared(items, profile, asked(truncation="auto"))).items) == 2
     assert len((await prepared(items, profile, asked(truncation="auto", max_output_tokens=35))).items) == 1
+
+
+async def test_a_short_form_is_told_to_the_model_in_words() -> None:
+    item = Compaction("cmp_1", seal("They like tea."))
+    assert (await prepared([item], PLAIN)).items == [expanded(item)]
+
+
+def test_what_one_of_several_takes_is_not_refused() -> None:
+    ask = asked(tools=[{"type": "function", "name": "add"}])
+    plain, able = (Deployment("p/m", "p", "m", FakeModel([], profile)) for profile in (PLAIN, ABLE))
+    refuse_if_none_takes(ask, [plain, able])
+    with pytest.raises(InvalidRequest, match="function tools"):
+        refuse_if_none_takes(ask, [plain, plain])

@@ -375,3 +375,23 @@ async def test_a_client_that_leaves_before_the_head_is_out_is_hung_up_on_and_bil
         await relayed.pass_on(gone, client.write, client.drained)
     assert steps[-2:] == ["hung up", "settled"]
     assert len(book.settlements) == 1
+
+
+async def test_a_stream_that_ends_without_a_token_is_cut_unless_its_end_was_said() -> None:
+    class Tokenless(Answer):
+        pieces = (b"a",)
+
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Tokenless), n=Upstream(steps))
+    relayed, attempts = await relays(ME, TWO, passed_on(Told(ended=True)))
+    assert (relayed.call.model, attempts) == ("p/m", 1)
+    relayed, attempts = await relays(ME, TWO, passed_on(Told(ended=False)))
+    assert (relayed.call.model, attempts) == ("p/n", 2)
+
+
+async def test_a_client_that_is_full_is_waited_for_where_a_pace_is_kept_too() -> None:
+    relays = relaying(Book(Steps()), m=Upstream(Steps()))
+    relayed, _ = await relays(ME, replace(ONE, rules=Rules(min_tokens_per_s=0.1)), passed_on(Told()))
+    client = Client(full=True)
+    assert b"".join(await client.hear(relayed)) == b"abcd"
+    assert client.waited

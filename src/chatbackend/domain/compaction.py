@@ -7,6 +7,7 @@ conversation; given back, they speak as the user, so that nothing in them outran
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from chatbackend.domain.items import (
     Compaction,
@@ -78,6 +79,8 @@ def _line(item: Item) -> str:
             return text_of(expanded(item))
         case Reasoning():
             return ""
+        case _:  # pragma: no cover
+            assert_never(item)
 
 
 def _shown(parts: Sequence[Part]) -> str:

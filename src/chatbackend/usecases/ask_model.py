@@ -122,6 +122,7 @@ class Asking:
         self._said: list[str] | None = [] if route.rules.on_cut == "continue" else None
         self._block = 0
         self._ends_at = inf
+        self._dialled = ""  # the full name of the deployment that was dialled last
 
     @property
     def attempts(self) -> int:
@@ -185,6 +186,7 @@ class Asking:
         call = self._call(deployment, heard.usage().input_tokens)
         with anyio.CancelScope(shield=True):  # given up here, a row would be left that nobody settles
             await self._book.begin(call, None if self.call is None else self.settlement())
+        self._dialled = deployment.name
         self.call, self.deployment, self._heard = call, deployment, heard
         limits, now = self._rules.timeouts, anyio.current_time()
         self._ends_at = now + (limits.total_s or inf)
@@ -246,25 +248,29 @@ class Asking:
 
     async def _go_on(self, error: UpstreamError) -> Seam:
         """Find who continues the answer. Raises: `error`, where nobody does."""
-        broken = self.deployment
         self._heard.fail()
         await self.close()
-        if broken is not None:
-            with suppress(ChatError):
-                self._journey.failed(broken.name, error, anyio.current_time())
+        with suppress(ChatError):
+            self._journey.failed(self._dialled, error, anyio.current_time())
         if not self._said or self._heard.finished:
             raise error
         cut, spent = self.call, self._heard.usage()
         seam = Seam("".join(self._said))
         try:
             await self._open(seam)
-        except ChatError:
-            raise error from None
-        finally:
+        except BaseException as failure:
             if self.call is not cut:
-                self._spent = spent if self._spent is None else self._spent + spent
+                self._spend(spent)
+            if isinstance(failure, ChatError):
+                raise error from None
+            raise
+        self._spend(spent)
         self.continued = True
         return seam
+
+    def _spend(self, usage: Usage) -> None:
+        """Add what a call used that another one takes the place of."""
+        self._spent = usage if self._spent is None else self._spent + usage
 
 
 def _continuing(request: ModelRequest, seam: Seam, deployment: Deployment) -> ModelRequest:

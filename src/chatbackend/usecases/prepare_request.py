@@ -90,7 +90,7 @@ class PrepareRequest:
         profile = deployment.model.profile
         refuse_unsupported(
             request, profile
-        )  # for answers that are kept once more: a name may stand for another model now
+        )  # once more, where answers are kept: a name may stand for another model now
         items = [await self._resolved(item, principal, profile) for item in request.items]
         return replace(request, model=deployment.upstream_name, items=items)
 
@@ -104,8 +104,6 @@ class PrepareRequest:
 
     async def _part(self, part: Part, principal: Principal, profile: ModelProfile) -> Part:
         match part:
-            case InputImage() if not profile.accepts_images:
-                raise _unsupported("images", "input")
             case InputImage(file_id=str(file_id), detail=detail):
                 _, url = await self._attachments.data_url(principal, file_id)
                 return InputImage(url, detail=detail)
@@ -115,7 +113,5 @@ class PrepareRequest:
             case InputFile(file_id=str(file_id)):
                 filename, text = await self._attachments.text(principal, file_id)
                 return InputText(f"File {filename}:\n{text}")
-            case InputFile() if not profile.accepts_files:
-                raise _unsupported("inline files; upload the file and send its file_id", "input")
             case _:
                 return part
