@@ -11,6 +11,11 @@ from tests.clients.programs.driver import Answer, Driver, Failure, Question, Set
 from tests.clients.programs.upstream_log import Log
 
 CLOSED_S = 0.25  # within which an upstream call nobody waits for is closed
+PATIENCE_S = (0.25, 1.0, 4.0)  # of a client that waits no longer; the first that lets its request arrive counts
+
+
+class Late(AssertionError):
+    """A time was missed. A busy machine misses one by itself: such a check may be tried again."""
 
 
 class Checks:
@@ -164,15 +169,19 @@ class Checks:
     async def _left(self, task: asyncio.Task[Any]) -> None:
         """Leave a request; a Responses answer goes on, any other's provider is told at once."""
         left = time.time()
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():  # Python 3.11 loses a cancellation that meets the very end of a wait
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSED_S)
         assert task.cancelled(), f"the client did not stop: {task.exception() or task.result()!r}"
         await self._let_go(left)
 
     async def _let_go(self, left: float) -> None:
         if self._class.dialect == "responses":
             await asyncio.sleep(left + CLOSED_S + 0.05 - time.time())
-            _same((await self.log.last())["outcome"], "open", "an answer that its reader has left")
+            outcome = (await self.log.last())["outcome"]
+            if outcome == "finished":
+                raise Late("the answer was over before its reader had left")
+            _same(outcome, "open", "an answer that its reader has left")
             return
         await self._closed_since(left)
 
@@ -180,19 +189,25 @@ class Checks:
         row = await self.log.ended()
         _same(row["outcome"], "closed-by-client", "the provider's call")
         late = row["ended_at"] - left
-        assert late <= CLOSED_S, f"the provider's call was closed {late * 1000:.0f} ms after the client left"
+        if late > CLOSED_S:
+            raise Late(f"the provider's call was closed {late * 1000:.0f} ms after the client left")
 
     async def timeout(self) -> None:
-        driver = self._driver(replace(self._settings, timeout_s=0.25))
-        began = time.monotonic()
-        try:
-            await driver.ask(Question("n100-d20 Go on."))
-        except driver.timeouts as error:
-            took = time.monotonic() - began
-            assert took < 1.0, f"it took {took:.2f} s: {error!r}"
-        else:
-            raise AssertionError("the client waited")
-        await self._let_go(time.time())
+        left = took = timeout_s = 0.0
+        for timeout_s in PATIENCE_S:
+            driver = self._driver(replace(self._settings, timeout_s=timeout_s))
+            began = time.monotonic()
+            try:
+                await driver.ask(Question(f"n{int(400 * timeout_s)}-d20 Go on."))
+            except driver.timeouts:
+                left, took = time.time(), time.monotonic() - began
+            else:
+                raise AssertionError("the client waited")
+            if await self.log.rows():
+                break
+        if took > timeout_s + 0.75:
+            raise Late(f"the client waited {took:.2f} s")
+        await self._let_go(left)
 
     async def _fails(self, asked: Awaitable[Any], status: int, code: str | None = None) -> Failure:
         try:
