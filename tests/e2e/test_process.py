@@ -86,8 +86,7 @@ def test_a_second_server_on_the_folder_is_refused_while_other_commands_work(serv
         ("REDIS_URL", f"redis://:{SECRET}@cache", "unset it"),
         ("CHATBACKEND_QUEUE_URL", f"celery+redis://:{SECRET}@cache", "embedded:"),
         ("CHATBACKEND_BLOBS_URL", f"s3://{SECRET}@bucket", "file:"),
-        ("CHATBACKEND_CONFIG", "chat.toml", "unset it"),
-        ("AZURE_OPENAI_ENDPOINT", "https://x.openai.azure.com", "OPENAI_ENDPOINT"),
+        ("AZURE_OPENAI_ENDPOINT", "x.openai.azure.com", "https://"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
