@@ -32,11 +32,12 @@ from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.infra.metrics import CountedLedger, Metrics
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.system import DataLock, Ids, SystemClock, Tasks, boot_id, new_id, report
@@ -120,6 +121,7 @@ class _Base:
     facts: Facts
     clock: SystemClock
     ids: Ids
+    conversation_changes: Wakeups = field(default_factory=Wakeups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
 
 
 async def _engine(base: _Base) -> _Engine:
-    truth = CountedResponses(base.truth, base.clock, base.prices, metrics=base.metrics)
+    truth = CountedResponses(
+        base.truth, base.clock, base.prices, metrics=base.metrics, changes=base.conversation_changes
+    )
     turns = Turns()
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
     base.metrics.running = lambda: len(live.all_running())
@@ -237,8 +241,9 @@ def _web(
     base: _Base, engine: _Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
-    conversations = Conversations(base.truth, base.clock)
-    stored = Ledger(base.truth, base.clock, base.prices, report=report, spawn=base.tasks)
+    conversations = Conversations(base.truth, base.clock, base.conversation_changes)
+    rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
+    stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks)
     ledger = CountedLedger(stored, base.metrics)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
@@ -269,7 +274,7 @@ def _web(
         ),
         _sockets(base, engine, resolver),
         ConversationRoutes(
-            conversations, DeleteConversation(conversations, engine.cancel), new_id=base.ids, max_body_bytes=limit
+            conversations, DeleteConversation(conversations, engine.cancel, base.log), new_id=base.ids, max_body_bytes=limit
         ),
         base.files,
         MetricsRoutes(base.metrics),

@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -92,17 +93,40 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
     return connection
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+    flushed: bool
+
+
+class Unflushed:
+    """`Database` whose writes do not wait for the disk: what a kill must not lose, but a loss of power may."""
+
+    def __init__(self, database: "SqliteDatabase") -> None:
+        self._database = database
+
+    async def write(self, work: Work[T], *, touching: Collection[str] | None = None) -> T:
+        """See `SqliteDatabase.write`."""
+        return await self._database.write(work, flushed=False)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await self._database.read(work)
+
+
 class SqliteDatabase:
     """`Database` over one SQLite file. Open with `async with`; closing waits for the writes under way."""
 
     def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
         self._path = path
         self._synchronous: Literal["FULL", "NORMAL"] = synchronous
-        self._queue: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name=f"writer-{path.name}", daemon=True)
         self._readers: queue.SimpleQueue[SqliteTransaction | None] = queue.SimpleQueue()
         self._connections: list[sqlite3.Connection] = []
         self._limiter: anyio.CapacityLimiter | None = None
+        self._flushes = True
         self._closed = False
 
     async def __aenter__(self) -> "SqliteDatabase":
@@ -117,12 +141,15 @@ class SqliteDatabase:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close)
 
-    async def write(self, work: Work[T], *, touching: Collection[str] | None = None) -> T:
-        """See `Database.write`. Nothing is run side by side here. Cancelling the wait does not undo the write."""
+    async def write(self, work: Work[T], *, touching: Collection[str] | None = None, flushed: bool = True) -> T:
+        """See `Database.write`. Nothing is run side by side here. Cancelling the wait does not undo the write.
+
+        Without `flushed` it survives the death of the process, but not the loss of power, until the next write that is.
+        """
         if self._closed:
             raise _closed()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put((work, future))
+        self._queue.put(_Piece(work, future, flushed))
         return await future
 
     async def read(self, work: Work[T]) -> T:
@@ -175,17 +202,18 @@ class SqliteDatabase:
             stop = None in group
             self._commit([piece for piece in group if piece is not None])
 
-    def _commit(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> None:
+    def _commit(self, group: list[_Piece]) -> None:
         """Run a group in one transaction; tell the callers, all in one go, only after the commit."""
-        group = [(work, future) for work, future in group if not future.cancelled()]
+        group = [piece for piece in group if not piece.future.cancelled()]
         if not group:
             return
         connection = self._connections[0]
         outcomes: list[_Outcome] = []
         try:
+            self._flush_if(any(piece.flushed for piece in group))
             connection.execute("BEGIN IMMEDIATE")
-            for work, future in group:
-                outcomes.append((future, *self._piece(connection, work, alone=len(group) == 1)))
+            for piece in group:
+                outcomes.append((piece.future, *self._piece(connection, piece.work, alone=len(group) == 1)))
             if connection.in_transaction:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -193,10 +221,16 @@ class SqliteDatabase:
                 connection.execute("ROLLBACK")
             refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
             refusal.__cause__ = error
-            outcomes = [(future, None, refusal) for _, future in group]
-        loop = group[0][1].get_loop()
+            outcomes = [(piece.future, None, refusal) for piece in group]
+        loop = group[0].future.get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_deliver, outcomes)
+
+    def _flush_if(self, wanted: bool) -> None:  # noqa: FBT001 - the only thing that it says
+        """Have the next commit wait for the disk, or not; SQLite takes that between transactions only."""
+        if self._synchronous == "FULL" and wanted is not self._flushes:
+            self._connections[0].execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
+            self._flushes = wanted
 
     def _piece(
         self, connection: sqlite3.Connection, work: Work[Any], *, alone: bool
