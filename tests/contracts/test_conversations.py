@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from chatbackend.adapters.api.items import decode
 from chatbackend.adapters.api.listing import Order, Window
 from chatbackend.adapters.api.responses import ask, read
-from chatbackend.domain.conversations import Conversation
+from chatbackend.domain.conversations import Conversation, Edit
 from chatbackend.domain.errors import ChatError, Conflict, InvalidRequest, NotFound, Unprocessable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message, OutputText, text_of
 from chatbackend.domain.responses import COMPLETED, Response, end
+from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.transaction import Database, Row
+from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.usecases.ports import Once
 from tests.support.model_events import numbered
 from tests.support.truths import KINDS, Kind, truth
@@ -44,8 +46,10 @@ class Clock:
 class World:
     def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.conversations = Conversations(database, self.clock)
-        self.truth = Responses(database, self.clock)
+        self.changes = Wakeups()
+        self.conversations = Conversations(database, self.clock, self.changes)
+        self.log = ConversationLog(database)
+        self.truth = Responses(database, self.clock, changes=self.changes)
 
     async def made(self, name: str = "conv_1", *texts: str, principal: Principal = ME) -> Conversation:
         self.clock.time += 1
@@ -84,13 +88,14 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
 
 async def test_a_conversation_is_read_back_as_it_was_made(world: World) -> None:
     made = await world.conversations.create(ME, Conversation("conv_1", 0, {"a": "b"}), [], once=None)
-    assert made == Conversation("conv_1", int(world.clock.time), {"a": "b"})
+    now = int(world.clock.time)
+    assert made == Conversation("conv_1", now, {"a": "b"}, updated_at=now)
     assert await world.conversations.get(ME, "conv_1") == made
 
 
 async def test_metadata_takes_the_place_of_what_was_there(world: World) -> None:
     await world.made()
-    changed = await world.conversations.update(ME, "conv_1", {"c": "d"})
+    changed = await world.conversations.update(ME, "conv_1", Edit({"c": "d"}))
     assert changed.metadata == {"c": "d"}
     assert await world.conversations.get(ME, "conv_1") == changed
 
@@ -98,8 +103,10 @@ async def test_metadata_takes_the_place_of_what_was_there(world: World) -> None:
 Use = Callable[[Conversations, Principal], Awaitable[object]]
 USES: dict[str, Use] = {
     "get": lambda store, who: store.get(who, "conv_1"),
-    "update": lambda store, who: store.update(who, "conv_1", {"x": "y"}),
+    "update": lambda store, who: store.update(who, "conv_1", Edit({"x": "y"}, "mine", archived=True)),
     "delete": lambda store, who: store.delete(who, "conv_1"),
+    "erase": lambda store, who: store.delete(who, "conv_1", erasing=()),
+    "branch": lambda store, who: store.branch(who, "conv_1", "conv_2", after=None, once=None),
     "add_items": lambda store, who: store.add_items(who, "conv_1", [said("x")], once=None),
     "page_of_items": lambda store, who: store.page_of_items(who, "conv_1", ALL),
     "item": lambda store, who: store.item(who, "conv_1", "conv_1_secret"),
@@ -109,7 +116,7 @@ USES: dict[str, Use] = {
 
 def test_every_method_is_tried_by_strangers() -> None:
     public = {name for name in vars(Conversations) if not name.startswith("_")}
-    assert public == {*USES, "create", "page"}
+    assert public | {"erase"} == {*USES, "create", "page"}
 
 
 @pytest.mark.parametrize("stranger", OTHERS)

@@ -32,6 +32,7 @@ from chatbackend.infra.db.requests import KEEP_S, RETRY_WINDOW_S
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.tables.responses import LEDGER
 from chatbackend.infra.db.transaction import Database, Row, Transaction
+from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.usecases.ports import Begun, Call, Once
 from tests.support.model_events import numbered
 from tests.support.truths import KINDS, truth
@@ -55,7 +56,7 @@ class World:
     def __init__(self, database: Database) -> None:
         self.time = 1_800_000_000.0
         self.truth = Responses(database, self, PRICES)
-        self.conversations = Conversations(database, self)
+        self.conversations = Conversations(database, self, Wakeups())
         self._database = database
         self._ids = count(1)
 

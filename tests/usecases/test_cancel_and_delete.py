@@ -169,7 +169,7 @@ async def test_a_conversation_is_deleted_once_nothing_runs_in_it() -> None:
     async with stage(ENDLESS) as on:
         ids = [await speaking(on, conversation="conv_1") for _ in range(3)]
         conversations = FakeConversations(on)
-        await DeleteConversation(conversations, on.cancel)(ME, "conv_1")
+        await DeleteConversation(conversations, on.cancel, on.log)(ME, "conv_1")
         assert conversations.deleted
         assert {on.truth.rows[each].response.status for each in ids} == {"cancelled"}
         assert len(on.model.requests) == 1
@@ -178,7 +178,7 @@ async def test_a_conversation_is_deleted_once_nothing_runs_in_it() -> None:
 async def test_a_response_that_is_deleted_meanwhile_is_no_hindrance() -> None:
     async with stage(HELLO) as on:
         conversations = FakeConversations(on, [["resp_deleted"]])
-        await DeleteConversation(conversations, on.cancel)(ME, "conv_1")
+        await DeleteConversation(conversations, on.cancel, on.log)(ME, "conv_1")
         assert conversations.deleted
 
 
@@ -186,5 +186,5 @@ async def test_a_conversation_in_which_something_always_runs_is_not_deleted() ->
     async with stage(HELLO) as on:
         conversations = FakeConversations(on, [["resp_1"]] * ROUNDS)
         with pytest.raises(Unavailable):
-            await DeleteConversation(conversations, on.cancel)(ME, "conv_1")
+            await DeleteConversation(conversations, on.cancel, on.log)(ME, "conv_1")
         assert not conversations.deleted

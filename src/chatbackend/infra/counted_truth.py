@@ -6,14 +6,15 @@ from chatbackend.domain.usage import Settlement
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.metrics import Metrics
+from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.ports import Call, Clock
 
 
 class CountedResponses(Responses):
     """`Truth` that counts. What a dead process left open is not counted: it was another process's."""
 
-    def __init__(self, database: Database, clock: Clock, prices: Prices, *, metrics: Metrics) -> None:
-        super().__init__(database, clock, prices)
+    def __init__(self, database: Database, clock: Clock, prices: Prices, *, metrics: Metrics, changes: Changes) -> None:
+        super().__init__(database, clock, prices, changes=changes)
         self._metrics = metrics
         self._open: dict[str, Call] = {}
 

@@ -3,7 +3,7 @@
 Each says what it does not guarantee. Implementations live in `infra`; rendering ones in `adapters`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -349,10 +349,25 @@ class Truth(Protocol):
 class Conversations(Protocol):
     """Conversations, as far as a rule is needed to change them."""
 
-    async def delete(self, principal: Principal, conversation_id: str) -> Sequence[str]:
+    async def delete(
+        self, principal: Principal, conversation_id: str, *, erasing: Collection[str] | None = None
+    ) -> Sequence[str]:
         """Delete a conversation and its items, unless responses of it run; return the ids of those, newest first.
 
-        Items of its responses stay readable with them. Raises: NotFound.
+        Items of its responses stay readable with them. With `erasing`, the responses whose events are forgotten
+        already, all of its responses go too; where there are others, their ids are returned and nothing is deleted.
+        Raises: NotFound.
+        """
+        ...
+
+
+class ConversationLog(Protocol):
+    """What has happened in each conversation, numbered without a gap from 0; the newest events of each are kept."""
+
+    async def read(self, principal: Principal, conversation_id: str, *, after: int) -> Sequence[LogEvent]:
+        """Return a page of the events above `after`, in order; [] when there are none yet.
+
+        Raises: NotFound; Conflict `cursor_ahead`, Gone `cursor_expired` for a cursor that cannot be served exactly.
         """
         ...
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from chatbackend.adapters.api import conversations as shapes
 from chatbackend.adapters.api.items import encode
-from chatbackend.domain.conversations import Conversation
+from chatbackend.domain.conversations import Conversation, Edit
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.items import (
     FileSearchCall,
@@ -45,8 +45,8 @@ def test_a_new_conversation_has_items_and_metadata_or_neither() -> None:
 
 
 def test_metadata_is_replaced_by_what_is_given() -> None:
-    assert shapes.read_update({"metadata": {"a": "b"}}) == {"a": "b"}
-    assert shapes.read_update({"metadata": None}) == {}
+    assert shapes.read_update({"metadata": {"a": "b"}}) == Edit({"a": "b"})
+    assert shapes.read_update({"metadata": None}) == Edit({})
     with pytest.raises(InvalidRequest, match="metadata"):
         shapes.read_update({})
 

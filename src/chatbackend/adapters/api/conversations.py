@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api.checking import checked
 from chatbackend.adapters.api.responses import Metadata
-from chatbackend.domain.conversations import Conversation
+from chatbackend.domain.conversations import TITLE_MAX, Conversation, Edit, one_line
 from chatbackend.domain.errors import InvalidRequest, NotFound
 from chatbackend.domain.items import Item
 
 MAX_ITEMS = 20
+QUERY_MAX = 200  # characters of what is sought in conversations
+_ARCHIVED = {"true": True, "false": False, "any": None}
 Items = Annotated[list[dict[str, Any]], Meta(max_length=MAX_ITEMS)]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -28,10 +30,24 @@ class CreateConversation(Struct):
     metadata: Annotated[Metadata, Meta(max_length=16)] | None = None
 
 
-class UpdateConversation(Struct):
-    """The body of `POST /v1/conversations/{id}`: the metadata takes the place of what was there."""
+class OwnFields(Struct):
+    """What is ours in an update. A title of null, or one without words, gives way to the one made from the messages."""
 
-    metadata: Annotated[Metadata, Meta(max_length=16)] | None
+    title: Annotated[str, Meta(max_length=TITLE_MAX)] | UnsetType | None = UNSET
+    archived: bool | UnsetType = UNSET
+
+
+class UpdateConversation(Struct):
+    """The body of `POST /v1/conversations/{id}`: what is given takes the place of what was there."""
+
+    metadata: Annotated[Metadata, Meta(max_length=16)] | UnsetType | None = UNSET
+    chatbackend: OwnFields | UnsetType = UNSET
+
+
+class BranchConversation(Struct):
+    """The body of `POST /v1/conversations/{id}/branch`: the last item to take along; all of them without it."""
+
+    after: str | None = None
 
 
 class AddItems(Struct):
@@ -46,9 +62,44 @@ def read_create(body: Mapping[str, Any], new_id: Callable[[str], str]) -> tuple[
     return dict(request.metadata or {}), _items(request.items or [], new_id)
 
 
-def read_update(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the new metadata. Raises: InvalidRequest naming the field."""
-    return dict(checked(body, UpdateConversation).metadata or {})
+def read_update(body: Mapping[str, Any]) -> Edit:
+    """Return what is to change. Raises: InvalidRequest naming the field."""
+    request = checked(body, UpdateConversation)
+    if request.metadata is UNSET and request.chatbackend is UNSET:
+        message = "Missing required parameter: 'metadata'."
+        raise InvalidRequest(message, param="metadata", code="missing_required_parameter")
+    ours = OwnFields() if request.chatbackend is UNSET else request.chatbackend
+    return Edit(
+        None if request.metadata is UNSET else dict(request.metadata or {}),
+        None if ours.title is UNSET else one_line(ours.title or ""),
+        None if ours.archived is UNSET else ours.archived,
+    )
+
+
+def read_branch(body: Mapping[str, Any]) -> str | None:
+    """Return the id of the last item of a branch. Raises: InvalidRequest naming the field."""
+    return checked(body, BranchConversation).after
+
+
+def read_erase(query: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether a deletion takes everything along. Raises: InvalidRequest."""
+    value = query.get("erase", ["false"])[-1]
+    if value not in ("true", "false"):
+        raise InvalidRequest("'erase' must be true or false.", param="erase")
+    return value == "true"
+
+
+def read_filter(query: Mapping[str, Sequence[str]]) -> tuple[bool | None, str | None]:
+    """Return which conversations are listed: archived, others or (None) both; and what is sought in them.
+
+    Raises: InvalidRequest naming the parameter.
+    """
+    archived, sought = query.get("archived", ["false"])[-1], query.get("q", [None])[-1]
+    if archived not in _ARCHIVED:
+        raise InvalidRequest("'archived' must be true, false or any.", param="archived")
+    if sought is not None and len(sought) > QUERY_MAX:
+        raise InvalidRequest(f"'q' has at most {QUERY_MAX} characters.", param="q")
+    return _ARCHIVED[archived], sought
 
 
 def read_items(body: Mapping[str, Any], new_id: Callable[[str], str]) -> list[Item]:
@@ -70,6 +121,12 @@ def conversation_object(conversation: Conversation) -> dict[str, Any]:
         "object": "conversation",
         "created_at": conversation.created_at,
         "metadata": conversation.metadata,
+        "chatbackend": {
+            "title": conversation.title,
+            "archived": conversation.archived,
+            "updated_at": conversation.updated_at,
+            "branched_from": conversation.branched_from,
+        },
     }
 
 
@@ -106,6 +163,6 @@ def conversation_not_found(conversation_id: str, *, param: str = "conversation_i
     return NotFound(message, param=param, code="conversation_not_found")
 
 
-def item_not_found(item_id: str) -> NotFound:
+def item_not_found(item_id: str, *, param: str = "item_id") -> NotFound:
     """Return the error for an item that is not in the conversation."""
-    return NotFound(f"Item with id '{item_id}' not found.", param="item_id", code="item_not_found")
+    return NotFound(f"Item with id '{item_id}' not found.", param=param, code="item_not_found")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from chatbackend.adapters.api import items
+from chatbackend.adapters.api.conversations import QUERY_MAX
 from chatbackend.adapters.api.listing import MAX_LIMIT
 from chatbackend.adapters.api.operations import FORM, JSON, Operation, operations
 from chatbackend.adapters.api.schemas import PREFIX, TEXT, Schema, answers, list_of, one_of, ref, said, whole
@@ -140,13 +141,16 @@ def _parameters() -> dict[str, Any]:
     statuses = one_of("in_progress", "completed", "failed", "cancelled")
     return {
         "limit": _query("limit", "How many; files up to 10,000, which is their default.", limit),
-        "order": _query("order", "By time of creation.", one_of("asc", "desc")),
+        "order": _query("order", "By time of creation; conversations by their last activity.", one_of("asc", "desc")),
         "after": _query("after", "The id that the page begins behind.", TEXT),
         "before": _query("before", "The id that the page ends before.", TEXT),
         "include": _query("include", "Bulky fields to show; `include[]` is understood too.", list_of(TEXT)),
         "stream": _query("stream", "Server-sent events instead of the object.", {"type": "boolean"}),
         "starting_after": _query("starting_after", "Only events above this number, with `stream`.", after),
         "filter": _query("filter", "Only files of this status.", statuses),
+        "q": _query("q", "Words to look for.", {**TEXT, "maxLength": QUERY_MAX}),
+        "archived": _query("archived", "Archived ones, others (the default), or both.", one_of("true", "false", "any")),
+        "erase": _query("erase", "Delete what is stored of its responses, too.", {"type": "boolean"}),
         "purpose": _query("purpose", "Only files of this purpose.", TEXT),
         "Idempotency-Key": {**_query("Idempotency-Key", _KEY, {**TEXT, "maxLength": 255}), "in": "header"},
         "chatbackend-user": {**_query("chatbackend-user", _USER, {**TEXT, "maxLength": 128}), "in": "header"},

@@ -65,6 +65,10 @@ _MESSAGES = (
     "Anthropic's Messages API over any provider. Errors have Anthropic's envelope. What only Claude understands (its "
     "own tools, `top_k`, fields that are not listed) is refused where the model is another."
 )
+_SOUGHT = (
+    "The last active comes first. With `q`, those that hold every word of it in their title or messages, each word "
+    "by its beginning; case and accents make no difference."
+)
 _RESPONSE, _CONVERSATION, _FILE, _STORE = (
     "/v1/responses/{response_id}",
     "/v1/conversations/{conversation_id}",
@@ -145,12 +149,24 @@ def _of_conversations() -> dict[tuple[str, str], Operation]:
             once=True,
             errors=_ONCE,
         ),
-        ("GET", "/v1/conversations"): Operation("listConversations", _CONVERSATIONS, "ConversationPage", query=_PAGE),
+        ("GET", "/v1/conversations"): Operation(
+            "listConversations", _CONVERSATIONS, "ConversationPage", query=(*_PAGE, "q", "archived"), more=_SOUGHT
+        ),
         ("GET", _CONVERSATION): Operation("getConversation", _CONVERSATIONS, "Conversation"),
         ("POST", _CONVERSATION): Operation(
             "updateConversation", _CONVERSATIONS, "Conversation", conversations.UpdateConversation
         ),
-        ("DELETE", _CONVERSATION): Operation("deleteConversation", _CONVERSATIONS, "ConversationDeleted"),
+        ("DELETE", _CONVERSATION): Operation(
+            "deleteConversation", _CONVERSATIONS, "ConversationDeleted", query=("erase",)
+        ),
+        ("POST", f"{_CONVERSATION}/branch"): Operation(
+            "branchConversation",
+            _CONVERSATIONS,
+            "Conversation",
+            conversations.BranchConversation,
+            once=True,
+            errors=_ONCE,
+        ),
         ("POST", items): Operation(
             "addItems",
             _CONVERSATIONS,

@@ -285,7 +285,9 @@ def _others() -> dict[str, Schema]:
         response_id=said(TEXT, "Where a generation failed: the response, which stays readable."),
     )
     return {
-        "Conversation": whole(id=TEXT, object=kind("conversation"), created_at=SECONDS, metadata=METADATA),
+        "Conversation": whole(
+            id=TEXT, object=kind("conversation"), created_at=SECONDS, metadata=METADATA, chatbackend=_of_conversation()
+        ),
         "Model": whole(id=TEXT, object=kind("model"), created=SECONDS, owned_by=TEXT),
         "ChatCompletion": _chat_completion(),
         "CompactedResponse": said(
@@ -295,6 +297,16 @@ def _others() -> dict[str, Schema]:
         "Health": whole(status=kind("ok")),
         "Error": whole("What every refusal and failure looks like.", error=error),
     }
+
+
+def _of_conversation() -> Schema:
+    return whole(
+        "What the standard lacks.",
+        title=said(TEXT_OR_NULL, "As it was given, or else the beginning of the first user message."),
+        archived=FLAG,
+        updated_at=said(WHOLE, "Seconds since the epoch: the last change of any kind."),
+        branched_from=said(TEXT_OR_NULL, "The conversation whose items it began with."),
+    )
 
 
 def _chat_completion() -> Schema:

@@ -7,16 +7,20 @@ from sqlalchemy import Executable, bindparam, delete, literal, select, update
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api import responses as shapes
+from chatbackend.domain.conversations import ItemAdded, ResponseCreated, ResponseEnded
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
 from chatbackend.domain.usage import Settlement, Usage
+from chatbackend.infra.db import conversation_log as log
 from chatbackend.infra.db import conversations, ledger_rows, requests
+from chatbackend.infra.db.conversation_words import index
 from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
+from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.ports import Begun, Call, Clock, Once, Orphan
 
 _ALIVE = ("queued", "in_progress")
@@ -64,6 +68,9 @@ _CONVERSATION_CONTEXT = (
     .where(ITEMS.c.conversation_id == bindparam("conversation_id"), ITEMS.c.turn < bindparam("turn"))
     .order_by(ITEMS.c.turn, ITEMS.c.pk)
 )
+_HELD = select(ITEMS.c.id, ITEMS.c.body).where(
+    ITEMS.c.response_id == bindparam("id"), ITEMS.c.conversation_id.is_not(None)
+)
 _DELETE_ITEMS = delete(ITEMS).where(ITEMS.c.response_id == bindparam("id"))
 _DELETE = delete(RESPONSES).where(*_OWN)
 _ORPHANS = (
@@ -100,9 +107,12 @@ _CHAIN, _CHAIN_ROOT = _chain()
 class Responses:
     """`Truth` over any `Database`."""
 
-    def __init__(self, database: Database, clock: Clock, prices: Prices | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, prices: Prices | None = None, *, changes: Changes | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._changes = changes
         self._settling = ledger_rows.Settling(prices or Prices())
 
     async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
@@ -112,16 +122,20 @@ class Responses:
             earlier = await requests.find(tx, response.principal, once, now=self._micros())
             if earlier is not None:
                 return Begun(earlier, fresh=False)
-            behind = await self._take_turn(tx, response, ask)
+            taken = await self._take_turn(tx, response, ask)
+            behind = taken is not None and bool(await conversations.running(tx, taken["id"]))
             if ask.local_context is None:
                 await self._check_previous(tx, response)
             await requests.add(tx, response.principal, once, object_id=response.id, now=self._micros())
             if response.store:
                 await tx.execute(_ADD_RESPONSE, self._row(response, ask.body))
                 await tx.execute_many(_ADD_ITEM, self._item_rows(response, "input", ask.items))
+                await self._log_begun(tx, response, ask, taken)
             return Begun(response.id, fresh=True, behind=behind)
 
-        return await self._database.write(work, touching=_touched(response, once))
+        begun = await self._database.write(work, touching=_touched(response, once))
+        self._moved(response)
+        return begun
 
     async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         """See `Truth.start`."""
@@ -158,9 +172,12 @@ class Responses:
             if not await tx.execute(_END, _ending(response)):
                 return False
             await tx.execute_many(_ADD_ITEM, self._item_rows(response, "output", response.output))
+            await self._log_ended(tx, response)
             return True
 
-        return await self._database.write(work, touching=(response.id,))
+        done = await self._database.write(work, touching=(response.id, response.conversation_id or response.id))
+        self._moved(response)
+        return done
 
     async def context(self, response: Response) -> list[Item]:
         """See `Truth.context`."""
@@ -213,13 +230,21 @@ class Responses:
         """See `Truth.delete`."""
         own = {"id": response_id, "tenant": principal.tenant, "owner": principal.owner}
 
-        async def work(tx: Transaction) -> bool:
-            if not await tx.execute(_DELETE, own):
-                return False
+        async def work(tx: Transaction) -> Row | None:
+            row = await one(tx, _GET, own)
+            if row is None:
+                return None
+            gone = await tx.rows(_HELD, {"id": response_id})
+            await tx.execute(_DELETE, own)
             await tx.execute(_DELETE_ITEMS, {"id": response_id})
-            return True
+            if row["conversation_id"] is not None:
+                await log.removed(tx, principal, row["conversation_id"], gone, now=self._micros())
+            return row
 
-        return await self._database.write(work)
+        row = await self._database.write(work)
+        if row is not None and row["conversation_id"] is not None and self._changes is not None:
+            self._changes.wake(row["conversation_id"])
+        return row is not None
 
     async def orphans(self) -> list[Orphan]:
         """See `Truth.orphans`."""
@@ -239,15 +264,34 @@ class Responses:
 
         return await self._database.write(work)
 
-    async def _take_turn(self, tx: Transaction, response: Response, ask: Ask) -> bool:
-        """Number the turn in its conversation; return whether earlier ones have not ended."""
+    async def _take_turn(self, tx: Transaction, response: Response, ask: Ask) -> Row | None:
+        """Number the turn in its conversation, and return that; None where there is none."""
         if response.conversation_id is None:
-            return False
-        response.turn = await conversations.take_turn(
-            tx, response.principal, response.conversation_id, param="conversation"
-        )
+            return None
+        row = await conversations.take_turn(tx, response.principal, response.conversation_id, param="conversation")
+        response.turn = conversations.turn_of(row)
         await conversations.refuse_known(tx, response.conversation_id, ask.items, param="input")
-        return bool(await conversations.running(tx, response.conversation_id))
+        return row
+
+    async def _log_begun(self, tx: Transaction, response: Response, ask: Ask, taken: Row | None) -> None:
+        if taken is None:
+            return
+        who, now = response.principal, self._micros()
+        added = await log.added(tx, who, taken, ask.items, turn=response.turn, response_id=response.id, now=now)
+        await log.append(tx, who, taken["id"], [ResponseCreated(response.id, response.turn), *added], now=now)
+
+    async def _log_ended(self, tx: Transaction, response: Response) -> None:
+        name, who = response.conversation_id, response.principal
+        if name is None:
+            return
+        await index(tx, who, name, response.output)
+        added = [ItemAdded(item.id, response.turn, response.id) for item in response.output]
+        await log.append(tx, who, name, [*added, ResponseEnded(response.id, response.status)], now=self._micros())
+
+    def _moved(self, response: Response) -> None:
+        """Wake whoever watches the response's conversation: its log may have moved."""
+        if response.conversation_id is not None and self._changes is not None:
+            self._changes.wake(response.conversation_id)
 
     async def _check_previous(self, tx: Transaction, response: Response) -> None:
         previous = response.previous_response_id

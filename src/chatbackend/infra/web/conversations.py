@@ -39,6 +39,7 @@ class ConversationRoutes:
             ("GET", one, self.get),
             ("POST", one, self.update),
             ("DELETE", one, self.delete),
+            ("POST", f"{one}/branch", self.branch),
             ("POST", f"{one}/items", self.add_items),
             ("GET", f"{one}/items", self.page_of_items),
             ("GET", item, self.item),
@@ -54,8 +55,10 @@ class ConversationRoutes:
         await _answer(request, await self._conversations.create(request.principal, made, items, once=once))
 
     async def page(self, request: Request) -> None:
-        """List the caller's conversations, the newest first."""
-        found, more = await self._conversations.page(request.principal, window(request.query))
+        """List the caller's conversations, the last active first; or search them (`q`)."""
+        archived, sought = shapes.read_filter(request.query)
+        wanted = window(request.query)
+        found, more = await self._conversations.page(request.principal, wanted, archived=archived, query=sought)
         shown = [shapes.conversation_object(each) for each in found]
         await request.answer_json(envelope(shown, more=more, ids=[each.id for each in found]))
 
@@ -64,13 +67,23 @@ class ConversationRoutes:
         await _answer(request, await self._conversations.get(request.principal, _id(request)))
 
     async def update(self, request: Request) -> None:
-        """Replace a conversation's metadata."""
-        metadata = shapes.read_update(await self._body(request))
-        await _answer(request, await self._conversations.update(request.principal, _id(request), metadata))
+        """Replace a conversation's metadata, give it a title, archive it or take it back."""
+        edit = shapes.read_update(await self._body(request))
+        await _answer(request, await self._conversations.update(request.principal, _id(request), edit))
+
+    async def branch(self, request: Request) -> None:
+        """Make a conversation that begins with the items of this one, up to `after` or all of them."""
+        body = await self._body(request)
+        after, once = shapes.read_branch(body), _once(body, request, f"{PATH}/{_id(request)}/branch")
+        made = await self._conversations.branch(
+            request.principal, _id(request), self._new_id("conv"), after=after, once=once
+        )
+        await _answer(request, made)
 
     async def delete(self, request: Request) -> None:
-        """Delete a conversation and its items for good; responses of it that run are stopped first."""
-        await self._delete(request.principal, _id(request))
+        """Delete a conversation and its items for good, with `erase=true` its responses too; what runs is stopped."""
+        erase = shapes.read_erase(request.query)
+        await (self._delete.erase if erase else self._delete)(request.principal, _id(request))
         await request.answer_json(shapes.deleted_object(_id(request)))
 
     async def add_items(self, request: Request) -> None:

@@ -1,6 +1,6 @@
 """Tables of conversations, responses, their items, the usage ledger and the create requests."""
 
-from sqlalchemy import Column, Index, Table
+from sqlalchemy import BigInteger, Column, Index, Table
 from sqlalchemy import text as sql
 
 from chatbackend.infra.db.tables.schema import BIG, METADATA, TEXT, blob, integer, owned, text
@@ -13,13 +13,41 @@ CONVERSATIONS = Table(
     integer("created_at"),
     blob("metadata"),
     integer("next_turn", default="1"),
+    integer("updated_at", default="0"),
+    integer("archived", default="0"),
+    text("title", null=True),  # as it was given
+    text("derived_title", null=True),  # as the first user message gives it
+    text("branched_from", null=True),
+    integer("next_event", default="0"),
 )
 Index(
-    "conversations_by_owner",
+    "conversations_by_activity",
     CONVERSATIONS.c.tenant,
     CONVERSATIONS.c.owner,
-    CONVERSATIONS.c.created_at,
+    CONVERSATIONS.c.updated_at,
     CONVERSATIONS.c.id,
+)
+
+CONVERSATION_EVENTS = Table(
+    "conversation_events",
+    METADATA,
+    Column("conversation_id", TEXT, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    text("type"),
+    blob("data"),
+    sqlite_with_rowid=False,
+)
+
+# What search looks through, an owner's rows side by side: the words of each message, and those of a given title.
+CONVERSATION_WORDS = Table(
+    "conversation_words",
+    METADATA,
+    Column("tenant", TEXT, primary_key=True),
+    Column("owner", TEXT, primary_key=True),
+    Column("conversation_id", TEXT, primary_key=True),
+    Column("item_id", TEXT, primary_key=True),  # "" for the title
+    text("words"),
+    sqlite_with_rowid=False,
 )
 
 RESPONSES = Table(
