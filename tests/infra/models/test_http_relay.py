@@ -231,6 +231,15 @@ async def test_a_large_whole_answer_comes_whole(client: LeanClient) -> None:
         assert await (await relay(client, url)(b"", stream=False)).whole() == b"x" * 3_000_000
 
 
+async def test_a_whole_answer_without_an_end_is_given_up(client: LeanClient, upstream: Upstream) -> None:
+    answer = await relay(client, upstream.url)(body("endless", stream=False), stream=False)
+    with pytest.raises(UpstreamError, match="too large"):
+        await answer.whole()
+    async with asyncio.timeout(5):
+        await upstream.calls[0].ended.wait()
+    assert upstream.calls[0].outcome == "closed-by-client"
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://127.0.0.1:99999"])
 async def test_an_endpoint_that_cannot_be_reached_fails_the_call(client: LeanClient, url: str) -> None:
     with pytest.raises(UpstreamError):

@@ -1,5 +1,6 @@
 """Requests passed on to a provider over the lean client, and what its failures mean."""
 
+from chatbackend.adapters.providers.answer_body import MAX_WHOLE_BYTES
 from chatbackend.adapters.providers.codec import Codec
 from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamTimeout
 from chatbackend.domain.routing import Timeouts
@@ -104,9 +105,13 @@ class RelayedHttpAnswer:
     async def whole(self) -> bytes:
         """See `RelayedAnswer.whole`."""
         pieces: list[bytes] = []
+        size = 0
         try:
             while chunk := await self._http.read():
                 pieces.append(chunk)
+                size += len(chunk)
+                if size > MAX_WHOLE_BYTES:  # a provider that never ends would take all memory, at hundreds of MB/s
+                    raise UpstreamError("The provider sent an answer that is too large.")
         except FOREIGN as error:
             raise translate(error) from error
         finally:
