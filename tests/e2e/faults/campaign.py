@@ -19,7 +19,7 @@ from tests.support.server import Server, serving
 
 UPSTREAM = Path(__file__).parents[2] / "support" / "upstream.py"
 PATIENCE_S, POLL_S = 5.0, 0.05
-AT_ONCE = 24  # of the faults that end themselves; those that end by a limit wait, and wait together
+AT_ONCE = 16  # of the faults that end themselves; those that end by a limit wait, and wait together
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,11 @@ class Running:
     server: Server
     client: httpx2.AsyncClient
 
-    async def ask(self, case: Case) -> Heard | Exception:
+    async def ask(self, dialect: Dialect, model: str, fault: Fault, *, stream: bool) -> Heard | Exception:
         """Ask, and hear the answer or what is wrong with it."""
-        model = case.family.prefix + case.upstream_model
         try:
-            async with asyncio.timeout(case.fault.deadline_s):  # pings keep a stream alive for ever
-                return await ask(self.client, case.dialect, model, stream=case.stream)
+            async with asyncio.timeout(fault.deadline_s):  # pings keep a stream alive for ever
+                return await ask(self.client, dialect, model, stream=stream)
         except Exception as error:  # a finding of its own, shown beside the others
             return error
 
@@ -68,7 +67,7 @@ class Running:
 async def run(families: Sequence[Family], folder: Path) -> list[Result]:
     """Ask everything and return what came of it."""
     async with AsyncExitStack() as stack:
-        urls = await asyncio.gather(*(stack.enter_async_context(_upstream()) for _ in families))
+        urls = await asyncio.gather(*(stack.enter_async_context(upstream()) for _ in families))
         servers = await asyncio.gather(
             *(
                 stack.enter_async_context(running(family, url, folder / family.name))
@@ -79,7 +78,8 @@ async def run(families: Sequence[Family], folder: Path) -> list[Result]:
 
         async def one(case: Case) -> Heard | Exception:
             async with nullcontext() if case.fault.limit else room:
-                return await by_name[case.family.name].ask(case)
+                model = case.family.prefix + case.upstream_model
+                return await by_name[case.family.name].ask(case.dialect, model, case.fault, stream=case.stream)
 
         asked = _cases(families)
         heard = await asyncio.gather(*(one(case) for case in asked))
@@ -119,7 +119,7 @@ def _cases(families: Sequence[Family]) -> list[Case]:
 
 
 @asynccontextmanager
-async def _upstream() -> AsyncGenerator[str, None]:
+async def upstream() -> AsyncGenerator[str, None]:
     """Run an upstream in a process of its own and give its address."""
     process = await asyncio.create_subprocess_exec(sys.executable, str(UPSTREAM), stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None

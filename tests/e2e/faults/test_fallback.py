@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 
 import pytest
 
-from tests.e2e.faults.campaign import Running, running
+from tests.e2e.faults.campaign import AT_ONCE, running, upstream
 from tests.e2e.faults.expected import DIALECTS, FAULTS, GAPS, Dialect, Fault, Told, expected
 from tests.e2e.faults.families import FAMILIES, Family
-from tests.e2e.faults.fronts import Heard, ask
-from tests.support.upstream import Upstream
+from tests.e2e.faults.fronts import Heard
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -46,8 +46,15 @@ class Question:
 async def heard(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[dict[Question, Heard | Exception], None]:
     questions = [Question(*each) for each in product(ROUTES, DIALECTS, (True, False), FAULTS)]
     folder = tmp_path_factory.mktemp("fallback") / "server"
-    async with Upstream() as upstream, running(ALL, upstream.url, folder, rules=_routes()) as server:
-        found = await asyncio.gather(*(_ask(server, question) for question in questions))
+    room = asyncio.Semaphore(AT_ONCE)
+    async with upstream() as url, running(ALL, url, folder, rules=_routes()) as server:
+
+        async def one(question: Question) -> Heard | Exception:
+            fault, model = question.fault, f"{question.route}/{question.fault.script}"
+            async with nullcontext() if fault.limit else room:
+                return await server.ask(question.dialect, model, fault, stream=question.stream)
+
+        found = await asyncio.gather(*(one(question) for question in questions))
         yield dict(zip(questions, found, strict=True))
 
 
@@ -82,15 +89,6 @@ def _told(heard: Heard | Exception) -> Told | str:
     salt = heard.text.partition(":")[0]
     whole = "".join(f"{salt}:{number} " for number in range(5))
     return heard.told or ("answered" if heard.text == whole else f"another answer: {heard.text}")
-
-
-async def _ask(server: Running, question: Question) -> Heard | Exception:
-    model = f"{question.route}/{question.fault.script}"
-    try:
-        async with asyncio.timeout(question.fault.deadline_s):
-            return await ask(server.client, question.dialect, model, stream=question.stream)
-    except Exception as error:  # a finding of its own, shown beside the others
-        return error
 
 
 def _routes() -> str:
