@@ -128,3 +128,10 @@ def test_an_empty_usage_tells_nothing() -> None:
 
 def test_an_error_inside_a_stream_is_one_event() -> None:
     assert error_event(b'{"error":{}}') == b'data: {"error":{}}\n\n'
+
+
+@pytest.mark.parametrize("rest", [b'"x": "\xff"', b'"x": ' + b"[" * 20_000 + b"]" * 20_000])
+def test_what_cannot_be_written_again_is_refused(rest: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        renamed(b'{"model": "a", ' + rest + b"}", "b")
+    assert caught.value.code == "invalid_json"

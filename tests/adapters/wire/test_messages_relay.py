@@ -50,7 +50,7 @@ def test_the_model_and_the_stream_flag_are_read_and_nothing_else() -> None:
         (b"{", "JSON"),
         (b'{"model":"m","x":' + b"[" * 100_000, "JSON"),
         (b"{}", "model"),
-        (b"[]", "model"),
+        (b"[]", "object"),
     ],
 )
 def test_a_request_that_cannot_be_read_names_the_place(body: bytes, said: str) -> None:

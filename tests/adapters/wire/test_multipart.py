@@ -281,7 +281,9 @@ def test_how_nonsense_is_cut_never_matters(raw: bytes, places: list[int]) -> Non
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters='"\\%'), max_size=40), FRAGMENTS)
 def test_what_was_written_is_what_is_read(name: str, content: bytes) -> None:
-    raw = content.replace(b"\r\n--b", b"")
+    raw = content
+    while b"\r\n--b" in raw:  # what is left when one is cut out may be another
+        raw = raw.replace(b"\r\n--b", b"")
     events = read([body(part(disposition(f'name="n"; filename="{name}"'), raw))])
     data = b"".join(event.data for event in events if isinstance(event, FileData))
     assert events[0] == FileStart("n", name, None)

@@ -7,7 +7,9 @@ import re
 
 import msgspec
 
+from chatbackend.adapters.api.checking import worded
 from chatbackend.adapters.providers.chat.shapes import ChatUsage
+from chatbackend.adapters.providers.codec import GARBAGE
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
@@ -41,16 +43,20 @@ def asked(body: bytes) -> Asked:
     try:
         return _ASKED.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{error}.", param="model") from error
+        raise worded(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
 
 
 def renamed(body: bytes, model: str) -> bytes:
-    """Return the request with another model's name, otherwise as it is."""
-    fields = msgspec.json.decode(body)
-    fields["model"] = model
-    return msgspec.json.encode(fields)
+    """Return the request with another model's name, otherwise as it is. Raises: InvalidRequest for what is no JSON."""
+    try:
+        fields = msgspec.json.decode(body)
+        fields["model"] = model
+        return msgspec.json.encode(fields)
+    except GARBAGE as error:
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidRequest(f"The body is not valid JSON: {detail}.", code="invalid_json") from error
 
 
 class Account:

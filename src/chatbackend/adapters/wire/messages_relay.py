@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
+from chatbackend.adapters.api.checking import worded
 from chatbackend.adapters.providers.codec import GARBAGE
 from chatbackend.adapters.providers.messages.shapes import ClaudeUsage
 from chatbackend.domain.errors import InvalidRequest
@@ -55,9 +56,7 @@ def asked(body: bytes) -> Asked:
     try:
         return _ASKED.decode(body)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        name = place.strip("`").removeprefix("$.") or "model"
-        raise InvalidRequest(f"Invalid '{name}': {message}.", param=name) from error
+        raise worded(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
 
