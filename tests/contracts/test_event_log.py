@@ -1,6 +1,7 @@
 """What every `EventLog` promises its owner and its readers."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -18,9 +19,11 @@ from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.infra.log import sqlite as sqlite_log
 from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.infra.log.redis import RedisEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.usecases.follow_response import FROM_THE_START, follow
-from chatbackend.usecases.ports import EventLog, Extent, Fenced, LogEvent
+from chatbackend.usecases.ports import Behind, EventLog, Extent, Fenced, LogEvent
+from tests.support.redis import address, prefix
 
 pytestmark = pytest.mark.anyio
 END = "response.completed"
@@ -53,8 +56,22 @@ async def database(folder: Path) -> AsyncGenerator[SqliteDatabase, None]:
         yield opened
 
 
-@pytest.fixture(params=[memory, sqlite])
+@asynccontextmanager
+async def redis(folder: Path) -> AsyncGenerator[EventLog, None]:
+    assert folder
+    async with prefix() as name, RedisEventLog(address(), prefix=name) as log:
+        yield log
+
+
+@pytest.fixture(params=[memory, sqlite, redis])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[EventLog, None]:
+    async with request.param(tmp_path) as log:
+        yield log
+
+
+@pytest.fixture(params=[memory, redis])
+async def doubtful(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[EventLog, None]:
+    """Lend a log whose appends may have been taken unheard, or have been lost. A file of this process knows neither."""
     async with request.param(tmp_path) as log:
         yield log
 
@@ -107,7 +124,7 @@ async def test_an_append_at_any_other_number_than_the_next_writes_nothing(log: E
     await log.open("r", fence=1)
     await put(log, 0, 2)
     with pytest.raises(Fenced):
-        await put(log, expected, 2)
+        await log.append("r", fence=1, expected=expected, events=numbered(expected, 2, "other"), ended=False)
     assert await numbers(log) == [0, 1]
 
 
@@ -129,6 +146,94 @@ async def test_the_same_owner_may_open_again_and_goes_on(log: EventLog) -> None:
     assert await log.open("r", fence=1) == 2
     await put(log, 2, 1)
     assert await numbers(log) == [0, 1, 2]
+
+
+async def test_what_was_taken_unheard_is_not_added_twice(doubtful: EventLog) -> None:
+    await doubtful.open("r", fence=1)
+    for first, count in [(0, 3), (0, 3), (0, 5), (3, 1), (5, 1), (0, 7)]:
+        await put(doubtful, first, count)
+    assert await doubtful.read("r", after=-1, limit=10) == numbered(0, 7)
+    for _ in range(2):
+        await put(doubtful, 7, 2, ended=True)
+    assert await doubtful.extent("r") == Extent(0, 9, ended=True)
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            await put(doubtful, 9, 1)
+    assert await doubtful.extent("r") == Extent(0, 9, ended=True)
+
+
+async def test_an_end_that_skipped_ahead_unheard_is_recognised(doubtful: EventLog) -> None:
+    await doubtful.open("r", fence=1)
+    await put(doubtful, 0, 2)
+    for _ in range(2):
+        await doubtful.append("r", fence=1, expected=2, events=numbered(1_000, 1, END), ended=True)
+    with pytest.raises(Fenced):
+        await doubtful.append("r", fence=1, expected=2, events=numbered(1_001, 1, END), ended=True)
+    assert await numbers(doubtful) == [0, 1, 1_000]
+
+
+async def test_nothing_is_added_behind_what_turns_out_to_be_something_else(doubtful: EventLog) -> None:
+    await doubtful.open("r", fence=1)
+    await put(doubtful, 0, 3)
+    for other in (LogEvent(1, "other", b'{"n":1}'), LogEvent(1, "response.output_text.delta", b"{}")):
+        with pytest.raises(Fenced):
+            events = [other, *numbered(2, 5)]
+            await doubtful.append("r", fence=1, expected=1, events=events, ended=False)
+    assert await doubtful.read("r", after=-1, limit=10) == numbered(0, 3)
+
+
+async def test_an_owner_that_knows_more_than_the_log_is_told_how_far_it_is(doubtful: EventLog) -> None:
+    await doubtful.open("r", fence=1)
+    await put(doubtful, 0, 2)
+    with pytest.raises(Behind) as lost_events:
+        await put(doubtful, 5, 1)
+    with pytest.raises(Behind) as lost_owner:
+        await put(doubtful, 2, 1, fence=2)
+    assert (lost_events.value.following, lost_owner.value.following) == (2, 2)
+    assert await doubtful.open("r", fence=2) == 2
+    await put(doubtful, 0, 5, fence=2)
+    assert await doubtful.read("r", after=-1, limit=10) == numbered(0, 5)
+
+
+ids = itertools.count()
+Step = tuple[int, int]  # how many events; how many of those before are said again
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    owners=st.lists(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4)), max_size=8), min_size=2, max_size=3),
+    late=st.lists(st.integers(0, 6), min_size=3, max_size=3),
+)
+async def test_owners_that_race_leave_one_answer_after_the_other_without_a_gap(
+    doubtful: EventLog, owners: list[list[Step]], late: list[int]
+) -> None:
+    name, acknowledged = f"race{next(ids)}", dict[int, bytes]()
+
+    async def own(fence: int, steps: list[Step]) -> None:
+        for _ in range(late[fence - 1]):
+            await anyio.lowlevel.checkpoint()
+        said: list[LogEvent] = []
+        try:
+            at = first = await doubtful.open(name, fence=fence)
+            for size, again in steps:
+                said += [LogEvent(number, "delta", b"%d:%d" % (fence, number)) for number in range(at, at + size)]
+                expected = max(first, at - again)
+                await doubtful.append(
+                    name, fence=fence, expected=expected, events=said[expected - first :], ended=False
+                )
+                at += size
+                acknowledged.update((event.number, event.data) for event in said)
+        except Fenced:
+            return
+
+    async with anyio.create_task_group() as group:
+        for fence, steps in enumerate(owners, 1):
+            group.start_soon(own, fence, steps)
+    events = await doubtful.read(name, after=-1, limit=1_000)
+    assert [event.number for event in events] == list(range(len(events)))
+    assert {event.number: event.data for event in events} == acknowledged
+    writers = [int(event.data.partition(b":")[0]) for event in events]
+    assert writers == sorted(writers)
 
 
 async def test_a_deleted_stream_is_gone_for_its_owner_and_its_readers(log: EventLog) -> None:

@@ -13,8 +13,8 @@ from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.domain.answer import PartGrew
 from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.responses import COMPLETED, NUMBERS_PER_BLOCK, Response, end
-from chatbackend.usecases.journal import BACKLOG_EVENTS, Journal
-from chatbackend.usecases.ports import Fenced
+from chatbackend.usecases.journal import BACKLOG_EVENTS, COPY_BYTES, Journal
+from chatbackend.usecases.ports import Extent, Fenced
 from tests.support.fakes import ME, FakeClock, RecordingLog, Trouble
 from tests.support.model_events import numbered
 from tests.support.openai_types import checked_event
@@ -44,6 +44,13 @@ class Desk:
     def say(self, number: int, journal: Journal | None = None) -> None:
         steps = [PartGrew("msg_1", 0, 0, "output_text", str(next(self._steps))) for _ in range(number)]
         (journal or self.journal).steps([*steps])
+
+    async def lose(self, following: int) -> None:
+        """Let the log come back as it was when it held `following` events, and knew an earlier owner."""
+        kept = await self.log.read("resp_1", after=-1, limit=following)
+        await self.log.delete("resp_1")
+        await self.log.open("resp_1", fence=0)
+        await self.log.append("resp_1", fence=0, expected=0, events=kept, ended=False)
 
     async def told(self) -> list[tuple[int, str]]:
         """Return number and text of everything logged."""
@@ -199,3 +206,86 @@ async def test_without_a_truth_nothing_is_reserved() -> None:
     desk.say(NUMBERS_PER_BLOCK + 1, journal)
     await journal.flush()
     assert len(await desk.told()) == NUMBERS_PER_BLOCK + 1
+
+
+@pytest.mark.parametrize("left", [0, 2, 5])
+async def test_a_log_that_lost_events_gets_the_very_same_again(left: int) -> None:
+    desk = Desk()
+    await desk.journal.open()
+    desk.say(3)
+    await desk.journal.flush()
+    desk.say(2)
+    await desk.journal.flush()
+    before = await desk.told()
+    await desk.lose(left)
+    desk.say(1)
+    await desk.journal.flush()
+    assert await desk.told() == [*before, (5, "5")]
+
+
+async def test_a_log_that_lost_events_before_the_end_gets_them_with_the_end() -> None:
+    desk = Desk()
+    await desk.journal.open()
+    desk.say(3)
+    await desk.journal.flush()
+    await desk.lose(1)
+    await desk.journal.end("response.completed")
+    assert await desk.told() == [(0, "0"), (1, "1"), (2, "2"), (3, "response.completed")]
+    assert await desk.log.extent("resp_1") == Extent(0, 4, ended=True)
+
+
+async def test_where_too_much_was_lost_only_the_end_follows_under_a_number_of_its_own() -> None:
+    desk = Desk()
+    await desk.journal.open()
+    for _ in range(3):
+        desk.journal.steps([PartGrew("msg_1", 0, 0, "output_text", "x" * (COPY_BYTES // 2))])
+        await desk.journal.flush()
+    await desk.lose(1)
+    desk.say(2)
+    await desk.journal.flush()
+    desk.say(1)
+    await desk.journal.flush()
+    assert [number for number, _ in await desk.told()] == [0]
+    await desk.journal.end("response.completed")
+    assert [number for number, _ in await desk.told()] == [0, 6]
+
+
+async def test_an_owner_of_whom_the_truth_knows_no_more_writes_nothing_again() -> None:
+    desk = Desk()
+    await desk.journal.open()
+    desk.say(3)
+    await desk.journal.flush()
+    await desk.lose(1)
+    desk.say(1)
+    desk.trouble.plan("reserve", Fenced())
+    with pytest.raises(Fenced):
+        await desk.journal.flush()
+    assert await desk.told() == [(0, "0")]
+
+
+async def test_events_are_never_put_behind_those_of_somebody_else() -> None:
+    desk = Desk()
+    await desk.journal.open()
+    desk.say(3)
+    await desk.journal.flush()
+    await desk.lose(1)
+    other = desk.another(0)
+    assert await other.open() == 1
+    other.steps([PartGrew("msg_1", 0, 0, "output_text", "another answer")])
+    await other.flush()
+    desk.say(1)
+    with pytest.raises(Fenced):
+        await desk.journal.flush()
+    assert await desk.told() == [(0, "0"), (1, "another answer")]
+
+
+async def test_without_a_truth_a_log_that_lost_events_gets_them_too() -> None:
+    desk = Desk()
+    journal = Journal(desk.log, ResponseEvents(), desk.response, fence=1, reserve=None)
+    await journal.open()
+    desk.say(2, journal)
+    await journal.flush()
+    await desk.lose(0)
+    desk.say(1, journal)
+    await journal.flush()
+    assert await desk.told() == [(0, "0"), (1, "1"), (2, "2")]

@@ -2,8 +2,12 @@
 
 A flush starts when the last one ends: a lone event goes out at once, a burst shares an append. Nothing is
 shown to anyone before it is in the log.
+
+A log that comes back without events which it had taken gets them again, out of a bounded copy. Where the copy does
+not reach back so far, nothing but the terminal event follows, under a number that was never used.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -11,9 +15,10 @@ import anyio
 
 from chatbackend.domain.answer import AnswerEvent
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Response
-from chatbackend.usecases.ports import EventLog, LogEvent, Renderer
+from chatbackend.usecases.ports import Behind, EventLog, LogEvent, Renderer
 
 BACKLOG_EVENTS = 512  # more unwritten events than this hold the generation back
+COPY_BYTES = 1024 * 1024  # of the newest events of a response, for a log that lost them
 
 
 class Journal:
@@ -37,6 +42,9 @@ class Journal:
         self._next = 0  # the number of the next event to be rendered
         self._written = 0  # the number that the log expects next
         self._waiting: list[LogEvent] = []
+        self._copy: deque[LogEvent] = deque()  # what was written last
+        self._copied_bytes = 0
+        self._lost = False  # the log lacks events that the copy lacks, too
         self._wanted = anyio.Event()
         self._flushing = anyio.Lock()
 
@@ -101,8 +109,37 @@ class Journal:
         await self._append([self._renderer.lifecycle(kind, self._response, at)], ended=True)
 
     async def _append(self, batch: list[LogEvent], *, ended: bool) -> None:
-        await self._log.append(self._response.id, fence=self._fence, expected=self._written, events=batch, ended=ended)
-        self._written = batch[-1].number + 1
+        expected, events = self._written, batch
+        while ended or not self._lost:
+            try:
+                await self._log.append(
+                    self._response.id, fence=self._fence, expected=expected, events=events, ended=ended
+                )
+            except Behind:
+                expected, events = await self._reopen(batch)
+            else:
+                self._written = batch[-1].number + 1
+                self._remember(batch)
+                return
+
+    async def _reopen(self, batch: list[LogEvent]) -> tuple[int, list[LogEvent]]:
+        """Take the stream again; return from which number on to append what. Raises: Fenced, Unavailable."""
+        if self._reserve is not None:  # a log that forgot events forgot fences: the truth knows whose this is
+            await self._reserve(self._reserved)
+        following = await self._log.open(self._response.id, fence=self._fence)
+        first = self._copy[0].number if self._copy else batch[0].number
+        self._lost = self._lost or following < first
+        if self._lost:
+            self._written = following
+            return following, batch
+        return first, [*self._copy, *batch]  # all of it: the log looks whether what it holds is ours
+
+    def _remember(self, batch: list[LogEvent]) -> None:
+        """Keep the newest events at hand."""
+        self._copy += batch
+        self._copied_bytes += sum(len(event.data) for event in batch)
+        while self._copied_bytes > COPY_BYTES:
+            self._copied_bytes -= len(self._copy.popleft().data)
 
     async def _reserve_up_to(self, number: int) -> None:
         """Commit a further block before a number of it is used."""

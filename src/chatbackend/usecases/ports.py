@@ -208,8 +208,11 @@ class EventLog(Protocol):
     ) -> None:
         """Add `events`, numbered from `expected` (a terminal event may skip ahead); `ended` with the last.
 
-        Raises: Fenced when another owner took over, Gone when the stream was deleted, Unavailable when
-        nothing was written and it may be tried again.
+        Of events that an implementation may have taken without saying so (over a network), those that are there
+        with the same content count as added, and only the others are: the same append may be tried again.
+
+        Raises: Fenced when another owner took over, Behind where the log has lost events of this owner, Gone when
+        the stream was deleted, Unavailable when it may be tried again.
         """
         ...
 
@@ -243,6 +246,17 @@ class UnendedLog(Protocol):
 
 class Fenced(Exception):
     """Another owner holds this response: stop at once, write nothing more."""
+
+
+class Behind(Fenced):
+    """The log came back without events that it had taken, or without this owner; it expects number `following`.
+
+    Whoever still has those events opens the stream again and appends them; anyone else stops, as when fenced.
+    """
+
+    def __init__(self, following: int) -> None:
+        super().__init__(f"the log is at number {following}")
+        self.following = following
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import anyio
 
 from chatbackend.domain.errors import Gone
 from chatbackend.infra.log.wakeups import Wakeups
-from chatbackend.usecases.ports import Extent, Fenced, LogEvent
+from chatbackend.usecases.ports import Behind, Extent, Fenced, LogEvent
 
 
 class _Stream:
@@ -44,10 +44,13 @@ class MemoryEventLog:
         stream = self._streams.get(response_id)
         if stream is None:
             raise Gone("This response was deleted.")
-        if stream.fence != fence or _next(stream) != expected:
+        if stream.fence > fence:
             raise Fenced
-        stream.events.extend(events)
-        if ended:
+        if stream.fence < fence or _next(stream) < expected:
+            raise Behind(_next(stream))
+        added = _missing(stream, expected, events)
+        stream.events.extend(added)
+        if ended and added:
             stream.ended = True
             self._ended[response_id] = self._monotonic()
         self._wakeups.wake(response_id)
@@ -87,6 +90,16 @@ class MemoryEventLog:
         limit = self._monotonic() - self._keep_s
         while self._ended and self._ended[oldest := next(iter(self._ended))] < limit:
             del self._ended[oldest], self._streams[oldest]
+
+
+def _missing(stream: _Stream, expected: int, events: Sequence[LogEvent]) -> Sequence[LogEvent]:
+    """Return the events that the stream does not hold yet. Raises: Fenced where it holds others in their place."""
+    if _next(stream) == expected and not stream.ended:
+        return events
+    held = [event for event in stream.events if event.number >= expected][: len(events)]
+    if held != list(events[: len(held)]) or (stream.ended and len(held) < len(events)):
+        raise Fenced
+    return events[len(held) :]
 
 
 def _next(stream: _Stream) -> int:
