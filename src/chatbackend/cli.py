@@ -1,4 +1,4 @@
-"""The command line: `chatbackend serve`, `keys`, `usage`, `migrate`, `doctor`, `worker`."""
+"""The command line: `chatbackend serve`, `keys`, `usage`, `migrate`, `move`, `doctor`, `worker`."""
 
 import contextlib
 import sqlite3
@@ -14,6 +14,7 @@ import sqlalchemy.exc
 import typer
 from rich import box
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Column, Table
 
 from chatbackend import bootstrap
@@ -146,6 +147,32 @@ def migrate() -> None:
         _out.print(truth.migrate_or_check(_settings_and_folder()), markup=False)
     except BadSetting as error:
         raise _stop(str(error)) from error
+
+
+@app.command(epilog="Example: chatbackend move --to postgresql://USER:PASSWORD@HOST/DATABASE")
+def move(to: Annotated[str, typer.Option(help="An empty PostgreSQL database.")]) -> None:
+    """Copy everything in the data folder's database into PostgreSQL, and prove it; the server must be stopped."""
+    settings = _settings()
+    try:
+        url = load({"DATABASE_URL": to}).postgres() or ""
+    except BadSetting as error:
+        raise _stop(str(error).replace("DATABASE_URL", "--to", 1)) from error
+    bar = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=_err)
+    tasks: dict[str, TaskID] = {}
+
+    def moved(table: str, rows: int, total: int) -> None:
+        if table not in tasks:
+            tasks[table] = bar.add_task(table, total=total)
+        bar.update(tasks[table], completed=rows)
+
+    try:
+        with bar:
+            found = _run(lambda: truth.move(settings, url, moved))
+    except AlreadyRunning as error:
+        raise _stop(f"A server is running on the data folder '{settings.chatbackend_data_dir}'. Stop it.") from error
+    for table, content in found.items():
+        _out.print(f"{table:<30} {content.rows:>10,} rows  sha256 {content.digest}", markup=False, highlight=False)
+    _out.print("Everything is there and the same. Start the server with DATABASE_URL set to it.", markup=False)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -89,14 +90,16 @@ async def _run(url: str, statement: str) -> None:
 
 
 class OwnServer:
-    """A PostgreSQL of this test alone, which may be stopped, killed and frozen."""
+    """A PostgreSQL of this test alone, which may be stopped and killed. It keeps its address."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._bin = _programs()
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        self._user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
+        if self._user is not None:
+            shutil.chown(folder, self._user)
 
     @property
     def url(self) -> str:
@@ -105,12 +108,6 @@ class OwnServer:
 
     def make(self) -> None:
         """Make the cluster."""
-        self._folder.mkdir(parents=True)
-        if self._user is not None:
-            shutil.chown(self._folder, self._user)
-            for parent in self._folder.parents:
-                if parent.stat().st_uid == 0 and parent != parent.parent and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o001)
         command = [self._bin / "initdb", "-D", self._folder / "data", "-U", "tester", "-A", "trust", "-E", "UTF8"]
         subprocess.run([*command, "--no-sync"], check=True, capture_output=True, user=self._user, cwd=self._folder)
 
@@ -138,23 +135,26 @@ class OwnServer:
 
 
 @contextmanager
-def own_server(folder: Path) -> Generator[OwnServer]:
-    """Make and start a PostgreSQL; stop it at the end."""
-    server = OwnServer(folder)
-    server.make()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+def own_server() -> Generator[OwnServer]:
+    """Make and start a PostgreSQL; stop and remove it at the end."""
+    with tempfile.TemporaryDirectory(prefix="chatbackend-postgres-") as folder:
+        server = OwnServer(Path(folder))
+        server.make()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def _programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    """Return the folder of the newest server's programs."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parts[-2]), reverse=True)
     on_path = shutil.which("initdb")
     if on_path is not None:
-        return Path(on_path).parent
-    return found[-1].parent if found else require("postgresql programs", "install PostgreSQL 15 or later")
+        folders.append(Path(on_path).resolve().parent)
+    whole = (each for each in folders if all((each / name).exists() for name in ("initdb", "postgres", "pg_isready")))
+    return next(whole, None) or require("postgresql programs", "install PostgreSQL 15 or later")
 
 
 def _free_port() -> int:

@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import asyncpg
 
-from chatbackend.config import BadSetting
+from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
+from chatbackend.infra.db import move as mover
 from chatbackend.infra.db.migrate import NewerDatabase
+from chatbackend.infra.db.migrate import pending as pending_here
+from chatbackend.infra.db.move import Content, Moved
 from chatbackend.infra.db.postgres import PostgresDatabase, schema
 from chatbackend.infra.db.postgres.owner import Owner, Taken
-from chatbackend.infra.system import report
+from chatbackend.infra.system import DataLock, report
 
 
 async def open_truth(url: str, stack: AsyncExitStack) -> PostgresDatabase:
@@ -53,6 +58,41 @@ async def _migrate(url: str) -> list[str] | None:
             return applied
     except Taken:
         return None
+
+
+async def move(settings: Settings, url: str, moved: Moved) -> dict[str, Content]:
+    """Copy the folder's truth into an empty database; the source is left as it is. Raises: BadSetting, AlreadyRunning.
+
+    The lock of the folder and that of the database are held: nobody writes to either meanwhile.
+    """
+    path, lock = settings.chatbackend_data_dir / "truth.db", DataLock(settings.chatbackend_data_dir)
+    if not path.exists():
+        raise BadSetting(f"CHATBACKEND_DATA_DIR is '{path.parent}', which holds no database to move.")
+    lock.take()
+    try:
+        lacking = await anyio.to_thread.run_sync(pending_here, path)
+        if lacking:
+            raise BadSetting(
+                f"The database in '{path.parent}' is of an older release: run 'chatbackend migrate' first."
+            )
+        with explained():
+            return await _move(path, url, moved)
+    finally:
+        lock.close()
+
+
+async def _move(path: Path, url: str, moved: Moved) -> dict[str, Content]:
+    try:
+        async with Owner(url, report, prepare=lambda: anyio.to_thread.run_sync(schema.upgrade, url)) as owner:
+            await owner.unsign()
+            return await mover.move(path, url, moved)
+    except mover.NotEmpty as error:
+        raise BadSetting(f"DATABASE_URL: the database is not empty (table {error}). Name an empty one.") from error
+    except mover.Differs as error:
+        message = f"DATABASE_URL: table {error} came out different. Nothing was moved; please report this."
+        raise BadSetting(message) from error
+    except asyncpg.PostgresError as error:  # a NUL character, say, which SQLite keeps
+        raise BadSetting(f"DATABASE_URL: nothing was moved: {error}.") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ What speaks to PostgreSQL is imported where it is asked for: it makes every othe
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -13,6 +14,9 @@ from chatbackend.infra.db import migrate
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.system import AlreadyRunning, DataLock
+
+if TYPE_CHECKING:
+    from chatbackend.infra.db.move import Content, Moved
 
 
 async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
@@ -64,6 +68,13 @@ def migrate_or_check(settings: Settings) -> str:
     if applied is None:
         return f"A server is running; pending: {', '.join(pending(settings)) or 'nothing'}."
     return f"Applied: {', '.join(applied)}." if applied else "The database is up to date."
+
+
+async def move(settings: Settings, url: str, moved: "Moved") -> "dict[str, Content]":
+    """Copy the data folder's truth into an empty PostgreSQL. Raises: BadSetting, AlreadyRunning."""
+    from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+    return await postgres.move(settings, url, moved)
 
 
 def _migrate_folder(settings: Settings) -> list[str] | None:

@@ -73,6 +73,11 @@ class Owner:
         if self._connection is None or self._lost.is_set():
             raise Unavailable("The database cannot be used now.", code="storage_unavailable")
 
+    async def unsign(self) -> None:
+        """Leave no trace in the database: what is moved into it must be all that it holds."""
+        if self._connection is not None:
+            await self._connection.execute("DELETE FROM facts WHERE name = 'owner'")
+
     async def _first(self) -> Connection:
         for _ in range(int(TAKE_S / AGAIN_S)):
             connection = await self._take()
