@@ -281,3 +281,141 @@ async def _walked(page: Callable[[Window], Awaitable[tuple[list[str], bool]]], l
         assert further
         found += further
     return found
+
+
+async def ids(world: World, query: str | None = None, *, archived: bool | None = None) -> list[str]:
+    """Return the last letters of the conversations found, the last active first."""
+    found, _ = await world.conversations.page(ME, Window(100), archived=archived, query=query)
+    return [each.id.removeprefix("conv_") for each in found]
+
+
+async def test_the_last_active_conversation_comes_first(world: World) -> None:
+    for name in "abc":
+        await world.made(f"conv_{name}", f"item {name}")
+    world.clock.time += 1
+    await world.answered("one", "conv_a")
+    world.clock.time += 1
+    await world.conversations.add_items(ME, "conv_b", [said("x")], once=None)
+    assert await ids(world) == ["b", "a", "c"]
+    assert (await world.conversations.get(ME, "conv_b")).updated_at == int(world.clock.time)
+
+
+async def test_a_title_is_made_from_the_first_user_message_until_one_is_given(world: World) -> None:
+    await world.made()
+    assert (await world.conversations.get(ME, "conv_1")).title is None
+    await world.answered("What   is\n tea?")
+    await world.answered("And coffee?")
+    assert (await world.conversations.get(ME, "conv_1")).title == "What is tea?"
+    given = await world.conversations.update(ME, "conv_1", Edit(title="Tea"))
+    assert given.title == (await world.conversations.get(ME, "conv_1")).title == "Tea"
+    assert (await world.conversations.update(ME, "conv_1", Edit(title=""))).title == "What is tea?"
+    await world.conversations.delete_item(ME, "conv_1", "msg_What   is\n tea?")
+    assert (await world.conversations.get(ME, "conv_1")).title is None
+
+
+async def test_archived_conversations_are_listed_apart(world: World) -> None:
+    for name in "ab":
+        await world.made(f"conv_{name}")
+    assert (await world.conversations.update(ME, "conv_a", Edit(archived=True))).archived
+    assert [await ids(world, archived=which) for which in (True, False, None)] == [["a"], ["b"], ["b", "a"]]
+    await world.conversations.update(ME, "conv_a", Edit(archived=False))
+    assert await ids(world, archived=True) == []
+
+
+async def test_conversations_are_found_by_the_words_of_their_titles_and_messages(world: World) -> None:
+    await world.made("conv_a", "Überröcke are warm")
+    await world.made("conv_b", "coats are warm", "and long")
+    await world.made("conv_c", "漢字を読む")
+    await world.made("conv_d")
+    await world.answered("summer", "conv_d")
+    await world.conversations.update(ME, "conv_d", Edit(title="Holidays in Rome"))
+    for query, found in {
+        "WARM": ["b", "a"],
+        "uberrock": ["a"],
+        "long coats": ["b"],
+        "coats Rome": [],
+        "rocke": [],
+        "字を": ["c"],
+        "SUMMER rome": ["d"],
+        "%": [],
+        "": [],
+        "war_": ["b", "a"],
+    }.items():
+        assert await ids(world, query) == found, query
+    stranger = Principal("t", "app", "app/anna", "key_1")
+    assert await world.conversations.page(stranger, ALL, query="warm") == ([], False)
+
+
+async def test_what_is_taken_out_or_deleted_is_found_no_more(world: World) -> None:
+    await world.made("conv_1", "apple")
+    response = await world.answered("banana")
+    await world.answered("cherry")
+    await world.conversations.update(ME, "conv_1", Edit(title="dates"))
+    assert [await ids(world, word) for word in ("apple", "banana", "cherry", "dates")] == [["1"]] * 4
+    await world.conversations.delete_item(ME, "conv_1", "conv_1_apple")
+    await world.truth.delete(ME, response.id)
+    await world.conversations.update(ME, "conv_1", Edit(title="figs"))
+    assert [await ids(world, word) for word in ("apple", "banana", "dates")] == [[]] * 3
+    assert await ids(world, "cherry figs") == ["1"]
+    await world.conversations.delete(ME, "conv_1")
+    await world.made("conv_1")
+    assert await ids(world, "cherry") == []
+
+
+async def test_a_branch_begins_with_the_items_up_to_one_and_goes_its_own_way(world: World) -> None:
+    await world.made("conv_1", "zero")
+    await world.conversations.update(ME, "conv_1", Edit({"a": "b"}, archived=True))
+    first = await world.answered("one")
+    await world.answered("two")
+    world.clock.time += 5
+    made = await world.conversations.branch(ME, "conv_1", "conv_2", after="msg_one_answer", once=None)
+    now = int(world.clock.time)
+    assert made == Conversation("conv_2", now, {"a": "b"}, "zero", updated_at=now, branched_from="conv_1")
+    assert await world.texts(name="conv_2") == ["zero", "one", "ONE"]
+    await world.conversations.add_items(ME, "conv_2", [said("edited")], once=None)
+    assert await world.texts(name="conv_2") == ["zero", "one", "ONE", "edited"]
+    assert await world.texts() == ["zero", "one", "ONE", "two", "TWO"]
+    assert await ids(world, "zero edited") == ["2"]
+    assert await ids(world, "two") == ["1"]
+    await world.conversations.delete(ME, "conv_1", erasing=[first.id, "resp_two"])
+    assert await world.texts(name="conv_2") == ["zero", "one", "ONE", "edited"]
+
+
+async def test_a_branch_without_an_item_takes_all_and_one_of_nothing_is_empty(world: World) -> None:
+    await world.made("conv_1")
+    await world.conversations.branch(ME, "conv_1", "conv_2", after=None, once=None)
+    assert await world.texts(name="conv_2") == []
+    await world.conversations.update(ME, "conv_1", Edit(title="named"))
+    await world.answered("one")
+    await world.conversations.branch(ME, "conv_1", "conv_3", after=None, once=None)
+    assert await world.texts(name="conv_3") == ["one", "ONE"]
+    assert set(await ids(world, "named")) == {"1", "3"}
+    with pytest.raises(NotFound) as missing:
+        await world.conversations.branch(ME, "conv_1", "conv_4", after="msg_none", once=None)
+    assert (missing.value.code, missing.value.param) == ("item_not_found", "after")
+
+
+async def test_a_branch_is_made_once(world: World) -> None:
+    await world.made("conv_1", "zero")
+    once = Once("/v1/conversations/conv_1/branch", "body", key="key")
+    first = await world.conversations.branch(ME, "conv_1", "conv_2", after=None, once=once)
+    assert await world.conversations.branch(ME, "conv_1", "conv_3", after=None, once=once) == first
+
+
+async def test_an_erased_conversation_takes_its_responses_along(world: World) -> None:
+    await world.made("conv_1", "zero")
+    await world.made("conv_2")
+    other = await world.answered("other", "conv_2")
+    first, second = await world.answered("one"), await world.begun("two")
+    assert await world.conversations.delete(ME, "conv_1", erasing=()) == [second.id, first.id]
+    end(second, COMPLETED, at=1)
+    await world.truth.finish(second, None, None)
+    assert await world.conversations.delete(ME, "conv_1", erasing=[second.id]) == [first.id]
+    assert await world.texts() == ["zero", "one", "ONE", "two"], "nothing is deleted while something is left"
+    assert await world.conversations.delete(ME, "conv_1", erasing=[first.id, second.id]) == []
+    for response in (first, second):
+        assert await world.truth.get(ME, response.id) is None
+        assert await world.truth.inputs(response.id) == []
+    assert await world.truth.get(ME, other.id) is not None
+    with pytest.raises(NotFound):
+        await world.conversations.get(ME, "conv_1")

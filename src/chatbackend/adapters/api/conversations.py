@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api.checking import checked
 from chatbackend.adapters.api.responses import Metadata
-from chatbackend.domain.conversations import TITLE_MAX, Conversation, Edit, one_line
+from chatbackend.domain.conversations import TITLE_MAX, Conversation, Edit, State, one_line
 from chatbackend.domain.errors import InvalidRequest, NotFound
 from chatbackend.domain.items import Item
 
@@ -128,6 +128,14 @@ def conversation_object(conversation: Conversation) -> dict[str, Any]:
             "branched_from": conversation.branched_from,
         },
     }
+
+
+def state_object(state: State) -> dict[str, Any]:
+    """Return the conversation object with all that its events change: `include=chatbackend.state`."""
+    shown = conversation_object(state.conversation)
+    items = [{"item_id": item.item_id, "turn": item.turn, "response_id": item.response_id} for item in state.items]
+    ours = {"last_event": state.last_event, "items": items, "has_more": state.more, "running": state.running}
+    return {**shown, "chatbackend": {**shown["chatbackend"], "state": ours}}
 
 
 def deleted_object(conversation_id: str) -> dict[str, Any]:
