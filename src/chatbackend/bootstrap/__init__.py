@@ -248,33 +248,14 @@ def _web(
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
     parts = (
-        ResponseRoutes(
-            engine.create,
-            engine.cancel,
-            DeleteResponse(engine.truth, base.log, engine.cancel),
-            follow=engine.follow,
-            stored=engine.truth,
-            live=engine.live,
-            new_id=base.ids,
-            max_body_bytes=limit,
-        ),
+        *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
-        CompactRoutes(
-            CompactConversation(base.ask.models, generate, engine.truth, clock=base.clock, new_id=base.ids),
-            new_id=base.ids,
-            max_body_bytes=limit,
-        ),
-        TokenCountRoutes(
-            base.ask.models,
-            CountTokens(base.ask.models, PrepareRequest(base.files.attachments)),
-            truth=engine.truth,
-            conversations=conversations,
-            new_id=base.ids,
-            max_body_bytes=limit,
-        ),
         _sockets(base, engine, resolver),
         ConversationRoutes(
-            conversations, DeleteConversation(conversations, engine.cancel, base.log), new_id=base.ids, max_body_bytes=limit
+            conversations,
+            DeleteConversation(conversations, engine.cancel, base.log),
+            new_id=base.ids,
+            max_body_bytes=limit,
         ),
         base.files,
         MetricsRoutes(base.metrics),
@@ -290,6 +271,38 @@ def _web(
         access_log=log,
         metrics=base.metrics,
         new_request_id=lambda: base.ids("req"),
+    )
+
+
+def _responses(
+    base: _Base, engine: _Engine, generate: Generate
+) -> tuple[ResponseRoutes, CompactRoutes, TokenCountRoutes]:
+    """Return the routes of the Responses API."""
+    limit, models = base.settings.chatbackend_max_body_bytes, base.ask.models
+    return (
+        ResponseRoutes(
+            engine.create,
+            engine.cancel,
+            DeleteResponse(engine.truth, base.log, engine.cancel),
+            follow=engine.follow,
+            stored=engine.truth,
+            live=engine.live,
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
+        CompactRoutes(
+            CompactConversation(models, generate, engine.truth, clock=base.clock, new_id=base.ids),
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
+        TokenCountRoutes(
+            models,
+            CountTokens(models, PrepareRequest(base.files.attachments)),
+            truth=engine.truth,
+            conversations=Conversations(base.truth, base.clock, base.conversation_changes),
+            new_id=base.ids,
+            max_body_bytes=limit,
+        ),
     )
 
 
