@@ -1,42 +1,53 @@
-"""A Redis for tests: keys of one's own on a running server, or a server of one's own that may be killed and frozen."""
+"""A Redis for tests: keys of one's own on a shared server, or a server of one's own that may be killed and frozen."""
 
+import atexit
+import functools
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import cast
 
-from chatbackend.infra.log.redis.links import LOST, Links
+from chatbackend.infra.log.redis.links import Links
 from tests.support.requires import require, require_program
 
 VARIABLE = "CHATBACKEND_TEST_REDIS"
-DEFAULT = "redis://127.0.0.1:6379/0"
 START_S = 20.0
 
 
+@functools.cache
 def address() -> str:
-    """Return the address of the running server that tests may use."""
-    return os.environ.get(VARIABLE, DEFAULT)
+    """Return the address of a server that tests share: the one named in the variable, or one of this process.
+
+    Skips the test where there is neither.
+    """
+    if url := os.environ.get(VARIABLE):
+        return url
+    folder = Path(tempfile.mkdtemp(prefix="chatbackend-redis-"))
+    server = OwnRedis(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.kill)
+    server.start()
+    return server.url
 
 
 @asynccontextmanager
 async def prefix() -> AsyncGenerator[str, None]:
-    """Yield a key prefix that nobody else uses on the running server; delete its keys at the end.
+    """Yield a key prefix that nobody else uses on the shared server; delete its keys at the end.
 
-    Skips the test where no Redis 7 runs.
+    Skips the test where no Redis 7 is to be had.
     """
-    try:
-        told = str(await ask(address(), "INFO", "server"))
-    except LOST as error:
-        require("redis", f"no server answers; name one in {VARIABLE} ({error})")
+    told = str(await ask(address(), "INFO", "server"))
     version = told.partition("redis_version:")[2].partition(".")[0]
     if not version.isdigit() or int(version) < 7:
-        require("redis", f"no version 7 or later runs; name another in {VARIABLE}")
+        require("redis-server", f"install version 7 or later, or name one that runs in {VARIABLE}")
     name = f"cbtest{secrets.token_hex(6)}"
     try:
         yield name
