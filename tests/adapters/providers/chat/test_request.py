@@ -245,6 +245,29 @@ def test_an_image_out_of_a_tool_follows_all_outputs_as_the_users() -> None:
     ]
 
 
+def test_an_output_of_nothing_promises_nothing_to_follow() -> None:
+    assert messages(call(1), output(1, [InputText("")]))[1:] == [told(1, "")]
+
+
+def test_an_id_that_is_too_long_is_short_on_both_sides() -> None:
+    given = [f"chatcmpl-tool-{number}" + "0" * 30 for number in range(2)]
+    calls = [FunctionCall("fc", call_id, "f", "{}") for call_id in given]
+    outputs = [FunctionCallOutput("fco", call_id, [InputText("see"), InputImage(PNG)]) for call_id in given]
+    asked, *told_back, media = messages(*calls, *outputs)
+    ids = [each["id"] for each in asked["tool_calls"]]
+    assert ids == [each["tool_call_id"] for each in told_back]
+    assert len(set(ids)) == 2
+    assert all(len(each) == 40 for each in ids)
+    assert ids[1] in media["content"][2]["text"]
+
+
+def test_a_label_that_is_too_long_is_made_short() -> None:
+    assert body(user(InputText("hi")), user="u" * 64)["user"] == "u" * 64
+    first, second = (body(user(InputText("hi")), user="u" * 65 + end)["user"] for end in "ab")
+    assert len(first) == len(second) == 64
+    assert first != second
+
+
 @pytest.mark.parametrize(
     ("item", "profile", "fields"),
     [

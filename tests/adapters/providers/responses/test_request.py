@@ -263,6 +263,13 @@ def test_calls_and_outputs_are_items_of_their_own() -> None:
     ]
 
 
+def test_ids_and_labels_that_are_too_long_are_made_short() -> None:
+    given = "call_" + "0" * 60
+    made, back = sent(FunctionCall("fc", given, "f", "{}"), FunctionCallOutput("fco", given, "ok"))
+    assert made["call_id"] == back["call_id"]
+    assert len(made["call_id"]) == len(body(HI, user="u" * 65)["user"]) == 64
+
+
 def test_nothing_stands_between_a_call_and_its_output() -> None:
     items = [HI, sealed("1"), call(1), sealed("2"), said("so"), call(2), output(1), output(2), said("done"), call(3)]
     assert sent(*items) == [

@@ -10,6 +10,7 @@ from chatbackend.adapters.providers.chat.turns import alternating, calls_in_word
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
 from chatbackend.adapters.providers.fitting import fitted
+from chatbackend.adapters.providers.lengths import CHAT_CALL_ID, USER, shortened
 from chatbackend.adapters.providers.structured import spoken
 from chatbackend.domain.items import (
     FunctionCall,
@@ -50,7 +51,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         response_format=_response_format(request.text_format),
         reasoning_effort=request.reasoning_effort,
         verbosity=request.verbosity,
-        user=request.user,
+        user=shortened(request.user, USER) if request.user else None,
     )
     if request.prefilled and profile.marks_prefill:
         ours |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -156,7 +157,7 @@ class _Conversation:
         if not self._messages or self._messages[-1]["role"] != "assistant":
             self._messages.append({"role": "assistant", "content": None})
         call = {
-            "id": item.call_id,
+            "id": shortened(item.call_id, CHAT_CALL_ID),
             "type": "function",
             "function": {"name": item.name, "arguments": item.arguments or "{}"},
         }
@@ -166,10 +167,11 @@ class _Conversation:
         text, media = item.output, list[Json]()
         if not isinstance(text, str):
             media = [self._part(part) for part in text if not isinstance(part, InputText)]
-            text = "\n".join(_texts(text)) or "The output follows in the next user message."
-        self._messages.append({"role": "tool", "tool_call_id": item.call_id, "content": text})
+            text = "\n".join(_texts(text)) or ("The output follows in the next user message." if media else "")
+        call_id = shortened(item.call_id, CHAT_CALL_ID)
+        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
         if media:
-            self._media += [{"type": "text", "text": f"Output of tool call {item.call_id}:"}, *media]
+            self._media += [{"type": "text", "text": f"Output of tool call {call_id}:"}, *media]
 
     def _flush_media(self) -> None:
         if self._media:

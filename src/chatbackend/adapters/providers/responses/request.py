@@ -10,6 +10,7 @@ from typing import Any, assert_never, cast
 from chatbackend.adapters.providers.codec import passthrough, present, unsupported
 from chatbackend.adapters.providers.data_url import media_type_of, split_data_url
 from chatbackend.adapters.providers.fitting import fitted
+from chatbackend.adapters.providers.lengths import CALL_ID, USER, shortened
 from chatbackend.adapters.providers.responses.seal import reasoning_item
 from chatbackend.adapters.providers.structured import spoken
 from chatbackend.domain.items import (
@@ -51,7 +52,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
         temperature=request.temperature,
         top_p=request.top_p,
         top_logprobs=request.top_logprobs,
-        user=request.user,
+        user=shortened(request.user, USER) if request.user else None,
         text=(_fields(extra.get("text")) | _text(request)) or None,
         reasoning=reasoning or None,
     )
@@ -173,10 +174,11 @@ def _item(item: Item, profile: ModelProfile) -> list[Json]:
             return [_message(_role(item, profile), content)] if content else []
         case FunctionCall():
             arguments = item.arguments or "{}"
-            return [{"type": "function_call", "call_id": item.call_id, "name": item.name, "arguments": arguments}]
+            call_id = shortened(item.call_id, CALL_ID)
+            return [{"type": "function_call", "call_id": call_id, "name": item.name, "arguments": arguments}]
         case FunctionCallOutput(output=output):
             said = output if isinstance(output, str) else [_part(part, "user", profile) for part in output]
-            return [{"type": "function_call_output", "call_id": item.call_id, "output": said}]
+            return [{"type": "function_call_output", "call_id": shortened(item.call_id, CALL_ID), "output": said}]
         case Reasoning():
             reasoning = reasoning_item(item)
             return [reasoning] if reasoning else []
