@@ -71,10 +71,10 @@ class PostgresGate:
         """See `Gate.wait`."""
         await tx.rows(self._statement)
 
-    async def reached(self) -> None:
-        """See `Gate.reached`."""
+    async def reached(self, count: int = 1) -> None:
+        """See `Gate.reached`; `count` works must stand there."""
         with anyio.fail_after(20):
-            while not await self._connection.fetchval(_WAITING, self._number):  # noqa: ASYNC110  # another process tells nobody
+            while await self._connection.fetchval(_WAITING, self._number) < count:  # noqa: ASYNC110  # another process tells nobody
                 await anyio.sleep(0.005)
 
     async def open(self) -> None:
