@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle
 
 import pytest
@@ -17,7 +18,7 @@ from chatbackend.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from chatbackend.domain.routing import Breaker, Health, Journey, Pace, Route, Rules, Target
+from chatbackend.domain.routing import STATES_KEPT, Breaker, Health, Journey, Pace, Route, Rules, Target
 
 A, B, C = Target("a"), Target("b"), Target("c")
 BROKEN = UpstreamError("no")
@@ -98,6 +99,19 @@ def test_what_the_provider_asks_for_is_waited_and_no_longer_than_allowed() -> No
         walked(journey(in_order(A, **rules)), long)
 
 
+@pytest.mark.parametrize("now", [0.1, 7.7, 12345.678, 98765.4321])
+def test_what_the_provider_asks_for_is_waited_at_any_time_of_the_clock(now: float) -> None:
+    for milliseconds in range(1, 500):
+        busy = UpstreamOverloaded("busy", retry_after_s=milliseconds / 1000)
+        trip = journey(in_order(A, B, retries=1, breaker=Breaker()))
+        assert walked(trip, busy, now=now) == [("a", 0), ("a", milliseconds / 1000)]
+
+
+def test_no_wait_is_longer_than_the_longest_one() -> None:
+    trip = journey(in_order(A, retries=2, backoff_s=8, max_wait_s=10), chance=0.9)
+    assert walked(trip, BROKEN, BROKEN) == [("a", 0), ("a", 10), ("a", 10)]
+
+
 def test_a_deployment_that_kept_us_waiting_is_asked_again_only_when_it_is_the_last() -> None:
     late = UpstreamTimeout("late")
     assert walked(journey(in_order(A, B, retries=1, backoff_s=0)), late, late) == [("a", 0), ("b", 0), ("b", 0)]
@@ -155,6 +169,26 @@ def test_a_failed_trial_keeps_the_deployment_out_again() -> None:
     fail(health, BROKEN, BROKEN)
     fail(health, BROKEN, now=10)
     assert health.wait_s("a", 19) == 1
+
+
+@pytest.mark.parametrize("error", [UpstreamRefused("bad"), UNTAKEN])
+def test_a_trial_that_tells_nothing_leaves_the_next_call_to_try(error: ChatError) -> None:
+    health, route = Health(), in_order(A, B, breaker=BREAKER)
+    fail(health, BROKEN, BROKEN)
+    trial = journey(route, health)
+    assert trial.next(10).deployment == "a"
+    with suppress(ChatError):
+        trial.failed("a", error, 11)
+    assert journey(route, health).next(11).deployment == "a"
+    assert journey(route, health).next(12).deployment == "b"
+
+
+def test_of_names_without_end_the_first_are_forgotten() -> None:
+    health = Health()
+    for number in range(STATES_KEPT + 1):
+        health.failed(f"p/{number}", BROKEN, Breaker(failures=1), 0)
+    waits = [health.wait_s(f"p/{number}", 0) for number in (0, 1, STATES_KEPT)]
+    assert waits == [0, 30, 30]
 
 
 def test_when_all_are_cooling_down_the_caller_hears_how_long() -> None:
@@ -216,3 +250,12 @@ def test_a_stream_that_slows_down_is_caught_in_its_next_window() -> None:
     steps = cycle([1])
     times = [*(next(steps) * second for second in range(1, 11)), 15, 20]
     assert paces(1, iter(times)) == [*[False] * 11, True]
+
+
+def test_time_in_which_nobody_listens_is_not_the_providers() -> None:
+    pace = Pace(Rules(min_tokens_per_s=1, pace_window_s=10), now=0)
+    assert not pace.slow(5, 4)
+    pace.skip(100)
+    assert not pace.slow(5, 108)
+    assert not pace.slow(2, 110)
+    assert pace.slow(1, 121)

@@ -18,6 +18,7 @@ from chatbackend.domain.errors import (
     UpstreamTimeout,
 )
 
+STATES_KEPT = 1024  # of deployments that fail; a provider that takes any name has no end of them
 _OTHERS_MAY = frozenset(
     ("model_not_found", "context_length_exceeded")
 )  # refusals that another deployment may not share
@@ -119,16 +120,26 @@ class Health:
         self._states.pop(deployment, None)
 
     def failed(self, deployment: str, error: ChatError, breaker: Breaker | None, now: float) -> None:
-        """Count a failure; what is the request's own fault is none of the deployment's."""
+        """Count a failure; what is the request's own fault is none of the deployment's, and the next call may try it."""
+        state = self._states.get(deployment)
         if breaker is None or not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefused):
+            if breaker is not None and state is not None and state.failures >= breaker.failures:
+                state.open_until = now
             return
-        state = self._states.setdefault(deployment, _State())
+        if state is None:
+            state = self._first_failure(deployment)
         state.failures += 1
         asked = error.retry_after_s if isinstance(error, UpstreamOverloaded) else None
         if asked is not None:
             state.open_until = max(state.open_until, now + min(asked, breaker.cool_down_s))
         if state.failures >= breaker.failures:
             state.open_until = now + breaker.cool_down_s
+
+    def _first_failure(self, deployment: str) -> _State:
+        if len(self._states) >= STATES_KEPT:
+            del self._states[next(iter(self._states))]
+        state = self._states[deployment] = _State()
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +185,9 @@ class Journey:
         if _is_final(error):
             raise error
         wait_s = self._retry_wait_s(error)
-        if wait_s is not None and self._tries <= self._rules.retries and self._health.wait_s(deployment, now) <= wait_s:
+        if wait_s is None or self._tries > self._rules.retries:
+            return
+        if not self._health.wait_s(deployment, now + wait_s):  # seconds that are subtracted would not be the same again
             self._again = Step(deployment, wait_s)
 
     def _elsewhere(self, now: float) -> Step:
@@ -213,7 +226,7 @@ class Journey:
         asked = error.retry_after_s if isinstance(error, UpstreamOverloaded) else None
         if asked is not None:
             return asked if asked <= self._rules.max_wait_s else None
-        return min(self._rules.max_wait_s, self._rules.backoff_s * 2 ** (self._tries - 1)) * (0.5 + self._chance())
+        return min(self._rules.max_wait_s, self._rules.backoff_s * 2 ** (self._tries - 1) * (0.5 + self._chance()))
 
 
 def _is_final(error: ChatError) -> bool:
@@ -240,3 +253,7 @@ class Pace:
             return False
         rate, self._tokens, self._since = self._tokens / elapsed, 0, now
         return rate < self._least
+
+    def skip(self, seconds: float) -> None:
+        """Leave out seconds in which nobody listened to the stream."""
+        self._since += seconds
