@@ -199,6 +199,24 @@ async def test_a_stream_that_crawls_is_a_fault_of_its_deployment() -> None:
     assert caught.value.code == "upstream_slow"
 
 
+async def test_a_listener_that_crawls_is_no_fault_of_the_provider() -> None:
+    route = in_order("a", min_tokens_per_s=100, pace_window_s=0.02)
+    asked = asking(several(a=[TextDelta("word")] * 3 + HELLO), route)
+    await asked.open()
+    async with aclosing(asked.events()) as events:
+        async for _ in events:
+            await anyio.sleep(0.03)
+    assert asked.settlement().outcome == "completed"
+
+
+async def test_an_answer_that_is_whole_is_not_given_up_for_having_been_slow() -> None:
+    late: list[Step] = [TextDelta("word"), lambda: anyio.sleep(0.02), Finished("stop"), UsageReported(Usage(3, 2))]
+    route = in_order("a", min_tokens_per_s=1e9, pace_window_s=0.01)
+    asked = asking(several(a=late), route)
+    assert text(await heard(asked)) == "word"
+    assert asked.settlement() == Settlement(Usage(3, 2), "completed")
+
+
 async def test_an_answer_without_an_end_is_cut() -> None:
     with pytest.raises(UpstreamCut):
         await heard(asking(several(a=[TextDelta("Hel")])))

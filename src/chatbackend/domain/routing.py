@@ -120,7 +120,7 @@ class Health:
         self._states.pop(deployment, None)
 
     def failed(self, deployment: str, error: ChatError, breaker: Breaker | None, now: float) -> None:
-        """Count a failure; what is the request's own fault is none of the deployment's, and the next call may try it."""
+        """Count a failure, but none that is the request's own: after such a trial the next call tries."""
         state = self._states.get(deployment)
         if breaker is None or not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefused):
             if breaker is not None and state is not None and state.failures >= breaker.failures:

@@ -222,17 +222,22 @@ class Asking:
         events, limits = self._events, self._rules
         if events is None:  # pragma: no cover - `open` comes first
             raise AssertionError
-        pace = Pace(limits, now=anyio.current_time()) if limits.min_tokens_per_s else None
         held, self._held = self._held, []
         for event in held:
             yield event
+        pace = Pace(limits, now=anyio.current_time()) if limits.min_tokens_per_s else None
         gap_s = limits.timeouts.between_tokens_s or inf
         async with aclosing(until(events, self._ends_at, gap_s) if min(self._ends_at, gap_s) < inf else events) as rest:
             async for event in rest:
                 self._heard.take(event)
-                if pace is not None and pace.slow(_tokens(event), anyio.current_time()):
+                if pace is None:
+                    yield event
+                    continue
+                came_at = anyio.current_time()
+                if pace.slow(_tokens(event), came_at) and not self._heard.finished:
                     raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
                 yield event
+                pace.skip(anyio.current_time() - came_at)  # who listens may be slow, too
         if not self._heard.finished:
             raise UpstreamCut("The provider's answer ended before its end.")
 
