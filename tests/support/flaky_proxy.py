@@ -1,4 +1,4 @@
-"""A TCP proxy that counts what passes, and swallows replies when told to: their commands have been run."""
+"""A TCP proxy that counts what passes, and loses replies or requests when told to."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +18,7 @@ class FlakyProxy:
         self.sent = 0  # segments from clients
         self.swallowed = 0
         self.swallow: Callable[[bytes], bool] = lambda _: False  # asked of each request: is its reply to be lost?
+        self.hold: Callable[[bytes], bool] = lambda _: False  # asked of each request: is it never to arrive?
 
     @property
     def url(self) -> str:
@@ -48,7 +49,8 @@ class FlakyProxy:
                     self.sent += 1
                     if self.swallow(chunk):
                         doomed.set()
-                    await server.send(chunk)
+                    if not self.hold(chunk):
+                        await server.send(chunk)
 
             async def back() -> None:
                 async for chunk in server:

@@ -57,7 +57,7 @@ async def exists() -> bool:
 
 async def watched(log: EventLog, seen: list[LogEvent], after: int = -1) -> None:
     """Follow a stream to its end."""
-    async for batch in follow(log, "r", after=after, idle_s=1.0, exists=exists):
+    async for batch in follow(log, "r", after=after, idle_s=30, exists=exists):
         seen += batch
 
 
@@ -287,35 +287,58 @@ async def asked(server: OwnRedis) -> int:
     return int(told.partition("total_commands_processed:")[2].partition("\\r\\n")[0])
 
 
-async def test_a_lost_subscription_misses_nothing(server: OwnRedis, log: RedisEventLog) -> None:
-    await log.open("r", fence=1)
-    for number in range(10):
-        moved = list[bool]()
-
-        async def wait(after: int = number - 1, moved: list[bool] = moved) -> None:
-            moved.append(await log.moved("r", after=after, timeout_s=10))
-
-        with anyio.fail_after(5):
-            async with anyio.create_task_group() as group:
-                group.start_soon(wait)
-                await anyio.wait_all_tasks_blocked()
-                await ask(server.url, "CLIENT", "KILL", "TYPE", "pubsub")
-                await put(log, number)
-        assert moved == [True]
-
-
-async def test_without_subscriptions_heads_are_asked_for(server: OwnRedis) -> None:
-    await ask(server.url, "ACL", "SETUSER", "default", "-subscribe")
-    seen = list[LogEvent]()
-    async with hasty(server.url) as log, anyio.create_task_group() as group:
+async def test_a_lost_subscription_misses_nothing(server: OwnRedis) -> None:
+    async with RedisEventLog(server.url, poll_s=60) as log:
         await log.open("r", fence=1)
-        group.start_soon(watched, log, seen)
-        with anyio.fail_after(10):
-            for number in range(3):
+        for number in range(10):
+            moved = list[bool]()
+
+            async def wait(after: int = number - 1, moved: list[bool] = moved) -> None:
+                moved.append(await log.moved("r", after=after, timeout_s=60))
+
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(wait)
+                    await anyio.wait_all_tasks_blocked()
+                    await ask(server.url, "CLIENT", "KILL", "TYPE", "pubsub")
+                    await put(log, number)
+            assert moved == [True]
+
+
+async def test_where_no_subscription_is_confirmed_heads_are_asked_for(server: OwnRedis) -> None:
+    proxy = FlakyProxy(server.url)
+    proxy.hold = lambda request: b"SUBSCRIBE" in request
+    async with proxy.running(), hasty(proxy.url) as log:
+        await each_seen_at_once(log)
+
+
+async def test_where_subscriptions_are_forbidden_heads_are_asked_for(server: OwnRedis, log: RedisEventLog) -> None:
+    await ask(server.url, "ACL", "SETUSER", "default", "-subscribe")
+    await each_seen_at_once(log)
+
+
+async def test_what_a_lost_subscription_told_is_not_relied_on(server: OwnRedis, log: RedisEventLog) -> None:
+    async def forbid() -> None:
+        await ask(server.url, "ACL", "SETUSER", "default", "-subscribe")
+        await ask(server.url, "CLIENT", "KILL", "TYPE", "pubsub")
+
+    await each_seen_at_once(log, between=forbid)
+
+
+async def each_seen_at_once(log: RedisEventLog, between: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Append event by event, each when a follower has seen the last."""
+    seen = list[LogEvent]()
+    with anyio.fail_after(4):
+        async with anyio.create_task_group() as group:
+            await log.open("r", fence=1)
+            group.start_soon(watched, log, seen)
+            for number in range(6):
+                if number == 3 and between is not None:
+                    await between()
                 await put(log, number)
                 await until(lambda expected=number: len(seen) == expected + 1)
-            await put(log, 3, ended=True)
-    assert [event.number for event in seen] == [0, 1, 2, 3]
+            await put(log, 6, ended=True)
+    assert [event.number for event in seen] == list(range(7))
 
 
 async def test_cancelled_calls_leave_no_reply_to_the_next(log: RedisEventLog) -> None:

@@ -63,7 +63,7 @@ async def watched(log: RedisEventLog, seen: list[LogEvent]) -> None:
     async def exists() -> bool:
         return True
 
-    async for batch in follow(log, "resp_1", after=-1, idle_s=1.0, exists=exists):
+    async for batch in follow(log, "resp_1", after=-1, idle_s=30, exists=exists):
         seen += batch
 
 

@@ -269,4 +269,4 @@ async def test_owners_in_many_places_leave_one_answer_after_the_other_without_a_
     assert [event.number for event in events] == list(range(len(events)))
     writers = [int(event.data) for event in events]
     assert writers == sorted(writers)
-    assert len(set(writers)) > 10  # they did race
+    assert len(set(writers)) > 1  # they did race

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,  # redis-py's own, no subclass of Python's
+    InvalidResponse,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -29,7 +30,7 @@ Word = bytes | str | int
 Words = tuple[Word, ...]
 
 # No reply, or none to rely on: the connection is given up, and whether anything was done is not known.
-LOST = (ConnectionError, RedisTimeout, OSError, TimeoutError)
+LOST = (ConnectionError, RedisTimeout, InvalidResponse, OSError, TimeoutError)
 # Replies of a Redis that will not do it now and has not done it: loading, a full disk, a replica, no memory.
 _NOT_NOW = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 _NOT_NOW_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE", "OOM ")

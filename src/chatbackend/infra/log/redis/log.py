@@ -22,6 +22,7 @@ LEASE_S = 15.0
 KEEP_S = 25 * 3_600  # after the end; clients are promised a day
 UNENDED_KEEP_S = 7 * 86_400  # far beyond any deadline: nothing is left behind for ever
 PAGE_EVENTS = 1_000  # read at once, however much is asked for
+PAGES_A_ROUND = 8  # parsed at once: others of this process want to go on
 
 
 class RedisEventLog:
@@ -44,7 +45,7 @@ class RedisEventLog:
         self._keys = Keys(prefix)
         links = Links(url)
         self._owners = Pipe(links, timeout_s=timeout_s, patience_s=patience_s)
-        self._readers = Pipe(links, timeout_s=timeout_s, patience_s=patience_s)
+        self._readers = Pipe(links, timeout_s=timeout_s, patience_s=patience_s, round_commands=PAGES_A_ROUND)
         self._heads = Heads(links, self._next, self._keys.channel, timeout_s=timeout_s, poll_s=poll_s)
         self._lease_ms = int(lease_s * 1_000)
         self.leases = Leases(self._owners, self._keys, lease_s=lease_s, unended_keep_s=UNENDED_KEEP_S)

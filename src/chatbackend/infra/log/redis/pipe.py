@@ -18,7 +18,7 @@ from chatbackend.domain.errors import Internal, Unavailable
 from chatbackend.infra.log.redis.links import LOST, Link, Links, Words, not_now
 from chatbackend.infra.log.redis.scripts import Script
 
-ROUND_COMMANDS = 1_024
+ROUND_COMMANDS = 1_024  # in a round trip, unless a pipe is made for long replies
 WAITING_MAX = 16_384
 BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each further attempt to reach Redis; the last again and again
 
@@ -50,10 +50,13 @@ class _Waiting:
 class Pipe:
     """One connection, kept up by `run`. `timeout_s` bounds each round trip, `patience_s` each call."""
 
-    def __init__(self, links: Links, *, timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self, links: Links, *, timeout_s: float, patience_s: float, round_commands: int = ROUND_COMMANDS
+    ) -> None:
         self._links = links
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self._round_commands = round_commands
         self._waiting: deque[_Waiting] = deque()
         self._wanted = anyio.Event()
         self._failures = 0
@@ -105,7 +108,7 @@ class Pipe:
         """Wait until somebody calls; return what waits, but for those who have gone."""
         while True:
             await self._wanted.wait()
-            count = min(len(self._waiting), ROUND_COMMANDS)
+            count = min(len(self._waiting), self._round_commands)
             batch = [waiting for waiting in (self._waiting.popleft() for _ in range(count)) if not waiting.reply.done()]
             if not self._waiting:
                 self._wanted = anyio.Event()
