@@ -1,5 +1,6 @@
 """Requests as Anthropic Messages bodies."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest, 
 
 PROFILE = ModelProfile(max_output_tokens=100, accepts_json_object=False)
 TOOL = FunctionTool("f", "does", {"type": "object"}, strict=True)
+ROOMY = ModelProfile(default_max_tokens=8_192, max_output_tokens=64_000)
 SIGNED, REDACTED = "claude.signature.s==", "claude.redacted.d=="
 Json = dict[str, Any]
 
@@ -132,6 +134,80 @@ def test_an_older_model_thinks_within_a_budget(effort: str | None, limit: int, t
     made = body(HI, profile=ModelProfile(thinking="budget"), reasoning_effort=effort, max_output_tokens=limit)
     assert made.get("thinking") == thinking
     assert "output_config" not in made
+
+
+@pytest.mark.parametrize(
+    ("effort", "profile", "expected"),
+    [
+        ("high", replace(ROOMY, thinking="budget"), (8_192 + 24_576, 24_576)),
+        ("xhigh", replace(ROOMY, thinking="budget", max_output_tokens=32_000), (32_000, 32_000 - 8_192)),
+        ("high", ModelProfile(thinking="budget", max_output_tokens=8_000), (8_000, 4_000)),
+        ("high", replace(ROOMY, thinking="adaptive"), (8_192 + 24_576, None)),
+        ("max", replace(ROOMY, thinking="adaptive"), (64_000, None)),
+        ("high", replace(ROOMY, thinking="none"), (8_192, None)),
+        ("none", replace(ROOMY, thinking="budget"), (8_192, None)),
+        (None, replace(ROOMY, thinking="budget"), (8_192, None)),
+    ],
+)
+def test_where_no_limit_is_asked_for_thinking_leaves_room_for_the_answer(
+    effort: str | None, profile: ModelProfile, expected: tuple[int, int | None]
+) -> None:
+    made = body(HI, profile=profile, reasoning_effort=effort)
+    assert (made["max_tokens"], made.get("thinking", {}).get("budget_tokens")) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"temperature": 0.7, "top_p": 1}, {"temperature": 0.7}),
+        ({"temperature": 1, "top_p": 0.9}, {"top_p": 0.9}),
+        ({"temperature": 1, "top_p": 1}, {"temperature": 1}),
+        ({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9}),
+        ({"top_p": 1}, {"top_p": 1}),
+    ],
+)
+def test_of_two_ways_to_sample_the_one_that_says_nothing_is_left_out(fields: Json, expected: Json) -> None:
+    made = body(HI, **fields)
+    assert {name: made[name] for name in ("temperature", "top_p") if name in made} == expected
+
+
+def test_a_temperature_that_claude_does_not_have_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        body(HI, temperature=1.5)
+    assert (refused.value.param, refused.value.code) == ("temperature", "unsupported_by_model")
+
+
+@pytest.mark.parametrize("profile", [ModelProfile(thinking="budget"), ModelProfile(thinking="adaptive")])
+def test_who_speaks_claudes_dialect_has_its_own_words_for_thinking_kept(profile: ModelProfile) -> None:
+    hints = {"thinking": {"type": "enabled", "budget_tokens": 5_000}}
+    made = body(HI, profile=profile, hints=hints, reasoning_effort="medium", extra_dialect="messages")
+    assert made["thinking"] == hints["thinking"]
+    assert "output_config" not in made
+
+
+def test_who_speaks_claudes_dialect_has_its_effort_kept_beside_a_format() -> None:
+    form = TextFormat("json_schema", "n", {"type": "object"})
+    hints = {"output_config": {"effort": "low"}}
+    made = body(HI, text_format=form, hints=hints, reasoning_effort="low", extra_dialect="messages")
+    assert made["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert "thinking" not in made
+
+
+@pytest.mark.parametrize(
+    ("items", "thinks"),
+    [
+        ((HI, call(1), output(1)), False),
+        ((HI, call(1), output(1), call(2), output(2)), False),
+        ((HI, Reasoning("rs", encrypted_content=SIGNED), call(1), output(1)), True),
+        ((HI, Reasoning("rs", encrypted_content=SIGNED), call(1), output(1), call(2), output(2)), True),
+        ((HI, call(1), output(1), said("so"), HI), True),
+        ((HI, said("so"), HI), True),
+    ],
+)
+def test_a_budget_is_not_given_amid_calls_that_another_model_began(items: tuple[Item, ...], thinks: object) -> None:
+    made = body(*items, profile=ModelProfile(thinking="budget"), reasoning_effort="low")
+    assert ("thinking" in made) is thinks
+    assert "thinking" in body(*items, reasoning_effort="low")
 
 
 def test_a_model_that_cannot_think_is_not_asked_to() -> None:

@@ -54,7 +54,7 @@ def _asked(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> Model
         text_format=_text_format(request.output_config),
         reasoning_effort=_effort(request),
         extra=_extra(body),
-        hints={name: body[name] for name in (*_HINTS, "thinking") if body.get(name) is not None},
+        hints=_hints(request, body),
         extra_dialect="messages",
         prefilled=_is_begun(request.messages[-1]),
     )
@@ -62,6 +62,14 @@ def _asked(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> Model
         found.parallel_tool_calls = False if request.tool_choice.disable_parallel_tool_use else None
     _tools(found, request, body)
     return found
+
+
+def _hints(request: shapes.CountTokensRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Claude alone is told in the caller's own words: how to think, and what changes no answer."""
+    hints = {name: body[name] for name in (*_HINTS, "thinking") if body.get(name) is not None}
+    if request.output_config and request.output_config.effort:
+        hints["output_config"] = {"effort": request.output_config.effort}
+    return hints
 
 
 def _is_begun(last: shapes.Turn) -> bool:

@@ -6,6 +6,7 @@ Source: `MessageCreateParams` in the `anthropic` package (types/message_create_p
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, assert_never
 
@@ -37,6 +38,7 @@ Block = tuple[str, Json]  # (role, content block)
 
 _MIN_BUDGET = 1024
 _BUDGETS = {"minimal": _MIN_BUDGET, "low": 4_096, "medium": 12_288, "high": 24_576, "xhigh": 32_768, "max": 65_536}
+_MAX_TEMPERATURE = 1  # of the API; OpenAI goes up to 2
 _EFFORTS = {"none": None, "minimal": "low"}
 _THINKING = ("thinking", "redacted_thinking")
 
@@ -46,23 +48,76 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
 
     Raises: InvalidRequest for what the dialect or the model has no way to say.
     """
-    request = spoken(fitted(request, profile), profile)
+    request = _sampled(spoken(fitted(request, profile), profile))
     extra = passthrough(request, "messages")
-    max_tokens = request.max_output_tokens or profile.default_max_tokens or profile.max_output_tokens
+    turns = _turns(_blocks(request.items, profile))
+    config: Json = extra.pop("output_config", {}) | _output_config(request, profile)
     ours = present(
         model=request.model,
-        max_tokens=max_tokens,
         system=_system(request) or None,
-        messages=_turns(_blocks(request.items, profile)),
+        messages=turns,
         stream=request.stream,
         temperature=request.temperature,
         top_p=request.top_p,
         stop_sequences=request.stop or None,
         metadata={"user_id": request.user} if request.user else None,
-        thinking=_thinking(request, profile, max_tokens),
-        output_config=_output_config(request, profile) or None,
+        output_config=config or None,
     )
-    return extra | ours | _tools(request, profile)
+    limits = _limits(request, profile, extra.pop("thinking", None), turns)
+    return extra | ours | limits | _tools(request, profile)
+
+
+def _limits(request: ModelRequest, profile: ModelProfile, said: Json | None, turns: Sequence[Json]) -> Json:
+    """Return how much may be written and thought. `said`: the thinking that was asked for in the API's own words."""
+    usual = profile.default_max_tokens or profile.max_output_tokens
+    limit = request.max_output_tokens
+    max_tokens = limit or _room(request, profile, usual)
+    answer = 1 if limit else min(usual, max_tokens // 2)
+    thinking = said if _is_of_claude(request) else _thinking(request, profile, max_tokens - answer)
+    return present(max_tokens=max_tokens, thinking=None if _is_too_late(thinking, turns) else thinking)
+
+
+def _is_of_claude(request: ModelRequest) -> bool:
+    """Return whether the caller speaks to Claude in its own dialect, and so has said all about thinking in it."""
+    return request.extra_dialect == "messages"
+
+
+def _sampled(request: ModelRequest) -> ModelRequest:
+    """Return the request with one of `temperature` and `top_p` where the other says nothing.
+
+    Newer models refuse both together. Raises: InvalidRequest for a temperature that the API does not have.
+    """
+    if request.temperature is not None and request.temperature > _MAX_TEMPERATURE:
+        raise unsupported(f"a temperature above {_MAX_TEMPERATURE}", param="temperature")
+    if request.temperature is None or request.top_p is None:
+        return request
+    if request.top_p == 1:
+        return replace(request, top_p=None)
+    return replace(request, temperature=None) if request.temperature == 1 else request
+
+
+def _room(request: ModelRequest, profile: ModelProfile, usual: int) -> int:
+    """Return the limit where none was asked for: room for a usual answer behind the thinking, which counts too."""
+    thinks = profile.thinking != "none" and request.reasoning_effort is not None
+    thought = _BUDGETS.get(request.reasoning_effort or "", 0) if thinks else 0
+    return max(usual, min(usual + thought, profile.max_output_tokens))
+
+
+def _is_too_late(thinking: Json | None, turns: Sequence[Json]) -> bool:
+    """Return whether a budget to think comes in the middle of calls that another model began without thinking.
+
+    The API refuses that; models that think as they find fit do not mind.
+    """
+    if thinking is None or thinking.get("type") != "enabled":
+        return False
+    late = False
+    for called, returned in zip(turns[-2::-2], turns[::-2], strict=False):
+        if not any(block["type"] == "tool_result" for block in returned["content"]):
+            break
+        if any(block["type"] in _THINKING for block in called["content"]):
+            return False
+        late = True
+    return late
 
 
 def _system(request: ModelRequest) -> str:
@@ -75,7 +130,7 @@ def _is_system(item: Item) -> bool:
     return isinstance(item, Message) and item.role in {"system", "developer"}
 
 
-def _thinking(request: ModelRequest, profile: ModelProfile, max_tokens: int) -> Json | None:
+def _thinking(request: ModelRequest, profile: ModelProfile, most: int) -> Json | None:
     effort = request.reasoning_effort
     if effort is None or profile.thinking == "none":
         return None
@@ -83,12 +138,12 @@ def _thinking(request: ModelRequest, profile: ModelProfile, max_tokens: int) -> 
         return {"type": "disabled"} if profile.can_stop_thinking else None
     if profile.thinking == "adaptive":
         return present(type="adaptive", display="summarized" if request.reasoning_summary else None)
-    budget = min(_BUDGETS.get(effort, _MIN_BUDGET), max_tokens - 1)
+    budget = min(_BUDGETS.get(effort, _MIN_BUDGET), most)
     return {"type": "enabled", "budget_tokens": budget} if budget >= _MIN_BUDGET else None
 
 
 def _output_config(request: ModelRequest, profile: ModelProfile) -> Json:
-    effort = request.reasoning_effort if profile.thinking == "adaptive" else None
+    effort = request.reasoning_effort if profile.thinking == "adaptive" and not _is_of_claude(request) else None
     wanted = request.text_format
     return present(
         effort=_EFFORTS.get(effort, effort) if effort else None,
