@@ -58,7 +58,7 @@ class Catalog:
         if found is not None:
             return found
         provider, slash, upstream_name = name.partition("/")
-        if slash and upstream_name and provider in self._open:
+        if slash and upstream_name and upstream_name.isprintable() and provider in self._open:
             return self._open[provider](upstream_name)
         bare = self._bare.get(name, [])
         if len(bare) == 1:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Request:
         if self.anthropic:
             headers.append((b"request-id", self.request_id.encode()))
         if self.answered:
-            headers += [(name.encode(), value.encode("latin-1")) for name, value in self.answered.items()]
+            headers += [(name.encode(), _header(value)) for name, value in self.answered.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def answer(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
@@ -144,6 +144,11 @@ def whole_number(value: str | None, name: str, *, default: int, low: int, high: 
     if not (_WHOLE.fullmatch(value) and low <= int(value) <= high):
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
     return int(value)
+
+
+def _header(value: str) -> bytes:
+    """Return a header's value: what is not plain ASCII is percent-encoded, since no header can hold every name."""
+    return (value if value.isascii() and value.isprintable() else quote(value)).encode()
 
 
 def _too_large(max_bytes: int) -> TooLarge:
