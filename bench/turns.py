@@ -122,6 +122,8 @@ async def main() -> None:
         for writers in [given.writers] if given.writers else (1, 2, 4):
             async with PostgresDatabase(given.postgres, writers=writers) as database:
                 await measure(f"PostgreSQL, {writers} writers", database, given.turns)
+        async with PostgresDatabase(given.postgres, writers=8, group_max=1) as database:
+            await measure("one transaction each, 8", database, given.turns // 4)
 
 
 if __name__ == "__main__":

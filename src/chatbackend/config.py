@@ -234,8 +234,7 @@ def _line(error: ValidationError) -> str:
     """Word the first problem as: variable, value (never a secret), mend."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]).upper()
-    secret = name.endswith(("_KEY", "DATABASE_URL")) or "@" in str(
-        first["input"]
-    )  # what stands before an @ in an address is a password
+    # What stands before an @ in an address is a password.
+    secret = name.endswith(("_KEY", "DATABASE_URL")) or "@" in str(first["input"])
     value = "" if secret else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ')}."

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,14 +29,22 @@ START_S = 30.0
 
 
 async def admin_url() -> str:
-    """Return the address of a server on which databases may be made; skip the test where there is none."""
-    url = os.environ.get(VARIABLE, DEFAULT)
-    try:
-        connection = await connect(url)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        require("postgresql", f"no server answers; name one that may make databases in {VARIABLE} ({error})")
-    await connection.close()
-    return url
+    """Return the address of a server on which databases may be made; skip the test where there is none.
+
+    That is the one that is named, or runs as everywhere, or else one of this process, started at the first use.
+    """
+    if not _servers:
+        url = os.environ.get(VARIABLE, DEFAULT)
+        try:
+            connection = await connect(url)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            if VARIABLE in os.environ:
+                require("postgresql", f"none answers at {VARIABLE} ({error})")
+            url = await anyio.to_thread.run_sync(_own_until_the_end)
+        else:
+            await connection.close()
+        _servers.append(url)
+    return _servers[0]
 
 
 @asynccontextmanager
@@ -60,8 +68,16 @@ async def migrated() -> AsyncGenerator[str, None]:
         _free.append(url)
 
 
+_servers: list[str] = []  # the one that is used, once it is known
 _free: list[str] = []  # migrated databases of this process that nobody uses
 _COLLATION = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+
+
+def _own_until_the_end() -> str:
+    stack = ExitStack()
+    server = stack.enter_context(own_server())
+    atexit.register(stack.close)
+    return server.url
 
 
 async def _new_migrated() -> str:

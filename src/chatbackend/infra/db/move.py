@@ -78,9 +78,8 @@ async def move(path: Path, url: str, moved: Moved) -> dict[str, Content]:
 @asynccontextmanager
 async def _session(url: str) -> AsyncGenerator[Connection, None]:
     """Open a connection; one that is closed without a COMMIT leaves nothing."""
-    connection = await connect(url)
+    connection = await connect(url, unhurried=True)
     try:
-        await connection.execute("SET statement_timeout = 0")
         yield connection
     finally:
         connection.terminate()

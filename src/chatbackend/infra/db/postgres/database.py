@@ -50,9 +50,11 @@ class PostgresDatabase:
         *,
         writers: int = WRITERS,
         readers: int = READERS,
+        group_max: int = GROUP_MAX,
         allowed: Callable[[], None] | None = None,
     ) -> None:
         self._writer_count = writers
+        self._group_max = group_max
         self._allowed = allowed
         self._write_links = Links(url, writers, _share)
         self._read_links = Links(url, readers)
@@ -120,7 +122,7 @@ class PostgresDatabase:
         """Take what waits, but for pieces that touch what is being written now: they would only wait for its rows."""
         group: list[Piece] = []
         left: list[Piece] = []
-        while self._waiting and len(group) < GROUP_MAX:
+        while self._waiting and len(group) < self._group_max:
             piece = self._waiting.popleft()
             if piece.touching is not None and not self._touched.isdisjoint(piece.touching):
                 left.append(piece)

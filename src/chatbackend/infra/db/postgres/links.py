@@ -75,9 +75,11 @@ _connect = cast(Callable[..., Awaitable[Connection]], asyncpg.connect)
 _create_pool = cast(Callable[..., Awaitable[_Pool]], asyncpg.create_pool)
 
 
-async def connect(url: str) -> Connection:
-    """Open one connection of its own."""
-    return await _connect(url, timeout=CONNECT_S, command_timeout=COMMAND_S, server_settings=_SETTINGS)
+async def connect(url: str, *, unhurried: bool = False) -> Connection:
+    """Open one connection of its own; `unhurried` for what may take minutes, as migrations and moves do."""
+    limits = {"statement_timeout": "0", "lock_timeout": "60s"} if unhurried else {}
+    limit_s = None if unhurried else COMMAND_S
+    return await _connect(url, timeout=CONNECT_S, command_timeout=limit_s, server_settings=_SETTINGS | limits)
 
 
 class Links:

@@ -56,7 +56,7 @@ async def _check_version(connection: AsyncConnection) -> None:
 @asynccontextmanager
 async def _opened(url: str) -> AsyncGenerator[AsyncConnection, None]:
     async def open_() -> object:
-        return await connect(url)
+        return await connect(url, unhurried=True)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=open_, poolclass=NullPool)
     try:
