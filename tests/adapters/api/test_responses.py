@@ -113,7 +113,15 @@ def test_a_conversation_is_named_by_its_id_or_an_object(conversation: object) ->
     ],
 )
 def test_tool_choices_are_read(given_choice: object, read_as: ToolChoice) -> None:
-    assert asked(tool_choice=given_choice).tool_choice == read_as
+    assert asked(tool_choice=given_choice, tools=[ADD]).tool_choice == read_as
+
+
+def test_a_file_search_may_be_demanded_since_it_is_made_in_any_case() -> None:
+    assert asked(tool_choice="required", tools=[SEARCH]).tool_choice == ToolChoice("required")
+
+
+def test_what_asks_for_nothing_is_kept_for_nobody() -> None:
+    assert asked(presence_penalty=0, frequency_penalty=0.0, prompt=None).extra == {}
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -143,6 +151,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"service_tier": "gold"}, "service_tier"),
     ({"tool_choice": "perhaps"}, "tool_choice"),
     ({"tool_choice": {"type": "function"}}, "tool_choice"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": {"type": "function", "name": "add"}}, "tool_choice"),
+    ({"tool_choice": {"type": "function", "name": "sub"}, "tools": [ADD]}, "tool_choice"),
+    ({"presence_penalty": 3}, "presence_penalty"),
+    ({"frequency_penalty": "x"}, "frequency_penalty"),
     ({"text": {"format": {"type": "xml"}}}, "text"),
     ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text"),
     ({"truncation": "some"}, "truncation"),

@@ -67,6 +67,16 @@ def test_an_unreadable_refusal_is_put_in_our_words(body: bytes) -> None:
         (400, {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens"}, "context_length_exceeded"),
         (400, {"code": 400, "message": "This model's maximum context length is 8 tokens"}, "context_length_exceeded"),
         (400, {"message": "the request exceeds the available context size"}, "context_length_exceeded"),
+        (
+            400,
+            {"message": "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000, decrease"},
+            "context_length_exceeded",
+        ),
+        (
+            400,
+            {"message": "The decoder prompt (length 9) is longer than the maximum model length of 8."},
+            "context_length_exceeded",
+        ),
         (404, {"type": "not_found_error", "message": "model: claude-0"}, "model_not_found"),
         (404, {"type": "not_found_error", "message": "no such page"}, None),
         (404, {"code": "DeploymentNotFound", "message": "m"}, "model_not_found"),

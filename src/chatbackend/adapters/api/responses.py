@@ -111,6 +111,8 @@ class CreateRequest(Struct, omit_defaults=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None
     include: list[str] | None = None
@@ -127,6 +129,7 @@ class CreateRequest(Struct, omit_defaults=True):
 _KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} - {"extra", "stream_id"}
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
 _HINTS = ("service_tier", "prompt_cache_key", "safety_identifier", "max_tool_calls")  # of no consequence where unknown
+_PENALTIES = ("presence_penalty", "frequency_penalty")  # of Open Responses, nothing where 0; few providers take them
 _ENCODER = msgspec.json.Encoder()
 _STORED = msgspec.json.Decoder(CreateRequest)
 
@@ -134,12 +137,15 @@ _STORED = msgspec.json.Decoder(CreateRequest)
 def read(body: dict[str, Any]) -> CreateRequest:
     """Check a decoded request body. Unknown fields are kept in `extra`, for a provider of the same dialect.
 
+    An unknown field that is null is as good as left out.
+
     Raises: InvalidRequest naming the field.
     """
     known = {name: value for name, value in body.items() if name in _KNOWN}
     refuse_deep(body)
     request = converted(known, CreateRequest)
-    request.extra = {name: value for name, value in body.items() if name not in _KNOWN | _SOCKET_ONLY} or None
+    unknown = {name: value for name, value in body.items() if name not in _KNOWN | _SOCKET_ONLY}
+    request.extra = {name: value for name, value in unknown.items() if value is not None} or None
     return request
 
 
@@ -197,7 +203,8 @@ def _sampling(found: Ask, request: CreateRequest) -> None:
         found.reasoning_effort = request.reasoning.effort
         found.reasoning_summary = request.reasoning.summary or request.reasoning.generate_summary
     found.verbosity = request.text.verbosity if request.text else None
-    found.extra = request.extra or {}
+    penalties = {name: value for name in _PENALTIES if (value := getattr(request, name))}
+    found.extra = (request.extra or {}) | penalties
     hints = {name: getattr(request, name) for name in _HINTS}
     found.hints = {name: value for name, value in hints.items() if value is not None}
     match request.text:
@@ -222,6 +229,17 @@ def _tools(found: Ask, request: CreateRequest) -> None:
     found.include_search_results = "file_search_call.results" in (request.include or ())
     found.parallel_tool_calls = request.parallel_tool_calls
     found.tool_choice = _tool_choice(request.tool_choice)
+    _refuse_choice(found)
+
+
+def _refuse_choice(found: Ask) -> None:
+    """Refuse to demand a call that cannot be made; a file search is made in any case."""
+    choice = found.tool_choice
+    if choice.mode == "required" and not (found.tools or found.file_search):
+        raise InvalidRequest("tool_choice demands a call, but there are no tools.", param="tool_choice")
+    if choice.mode == "function" and choice.name not in {tool.name for tool in found.tools}:
+        message = f"tool_choice names '{choice.name}', which is none of the tools."
+        raise InvalidRequest(message, param="tool_choice")
 
 
 def _file_search(tool: FileSearchTool) -> FileSearch:
@@ -259,8 +277,8 @@ def _shown(request: CreateRequest) -> dict[str, Any]:
         "temperature": 1.0 if request.temperature is None else request.temperature,
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "top_logprobs": request.top_logprobs or 0,
-        "presence_penalty": (request.extra or {}).get("presence_penalty", 0.0),
-        "frequency_penalty": (request.extra or {}).get("frequency_penalty", 0.0),
+        "presence_penalty": request.presence_penalty or 0.0,
+        "frequency_penalty": request.frequency_penalty or 0.0,
         "tool_choice": request.tool_choice or "auto",
         "tools": [_shown_tool(tool) for tool in request.tools or ()],
         "text": {"format": {"type": "text"}, **(_given(request.text) if request.text else {})},

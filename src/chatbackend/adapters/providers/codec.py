@@ -19,6 +19,10 @@ from chatbackend.domain.models import ModelProfile, ModelRequest
 GARBAGE: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
+# Open Responses has them as they are in Chat Completions; OpenAI's own Responses API does not.
+_SHARED = frozenset(("presence_penalty", "frequency_penalty"))
+
+
 @dataclass(frozen=True, slots=True)
 class WireRequest:
     """A POST: a path below the provider's base URL, headers (no credential among them), the body."""
@@ -97,10 +101,11 @@ def passthrough(request: ModelRequest, dialect: str) -> dict[str, Any]:
     """
     if request.extra_dialect == dialect:
         return {**request.hints, **request.extra}
-    if request.extra:
-        name = next(iter(request.extra))
-        raise InvalidRequest(f"This model has no way to take '{name}'.", param=name, code="unsupported_by_model")
-    return {}
+    shared = _SHARED if (request.extra_dialect, dialect) == ("responses", "chat") else frozenset[str]()
+    for name in request.extra:
+        if name not in shared:
+            raise InvalidRequest(f"This model has no way to take '{name}'.", param=name, code="unsupported_by_model")
+    return dict(request.extra)
 
 
 def present(**fields: object) -> dict[str, Any]:

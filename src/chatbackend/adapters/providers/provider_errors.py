@@ -36,7 +36,9 @@ _STATUS_OF_TYPE = {
 }
 _CODE_OF_PHRASE = (
     ("prompt is too long", "context_length_exceeded"),  # Anthropic
+    ("exceed context limit", "context_length_exceeded"),  # Anthropic, of the prompt and `max_tokens` together
     ("context length", "context_length_exceeded"),  # vLLM
+    ("maximum model length", "context_length_exceeded"),  # vLLM, of a prompt alone
     ("context size", "context_length_exceeded"),  # llama.cpp
 )
 _CODE_OF_CODE = {"DeploymentNotFound": "model_not_found"}  # Azure OpenAI

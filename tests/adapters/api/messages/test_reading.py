@@ -331,6 +331,7 @@ BAD: list[tuple[Json, str]] = [
     ({"tools": [{**TOOL, "input_schema": "{}"}]}, "tools[0].input_schema"),
     ({"tool_choice": "auto"}, "tool_choice"),
     ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
+    ({"tool_choice": {"type": "any"}}, "tool_choice"),
     ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice.name"),
     ({"thinking": {"type": "enabled"}}, "thinking"),
     ({"thinking": {"type": "enabled", "budget_tokens": 5}}, "thinking.budget_tokens"),

@@ -138,6 +138,15 @@ def test_unknown_fields_of_another_dialect_are_refused_and_its_hints_stay_behind
     assert body(hints={"store": True})["store"] is True
 
 
+def test_penalties_of_open_responses_are_those_of_chats() -> None:
+    made = body(extra={"presence_penalty": 0.5, "frequency_penalty": -1}, extra_dialect="responses")
+    assert (made["presence_penalty"], made["frequency_penalty"]) == (0.5, -1)
+    with pytest.raises(InvalidRequest, match="'stop'"):
+        body(extra={"presence_penalty": 0.5, "stop": "x"}, extra_dialect="responses")
+    with pytest.raises(InvalidRequest, match="'presence_penalty'"):
+        body(extra={"presence_penalty": 0.5}, extra_dialect="messages")
+
+
 def test_a_profile_shapes_the_request() -> None:
     profile = ModelProfile(
         max_tokens_field="max_completion_tokens",

@@ -142,6 +142,8 @@ def _tools(found: ModelRequest, request: shapes.CountTokensRequest, body: Mappin
         found.tool_choice = ToolChoice()
         return
     found.tools = [_function(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
+    if found.tool_choice.mode == "required" and not tools:
+        raise _wrong("tool_choice", "it demands a call, but there are no tools", "tool_choice")
     named = found.tool_choice.name
     if named is not None and named not in {tool.name for tool in found.tools}:
         raise _wrong("tool_choice.name", f"no tool is named {named!r}", "tool_choice")
