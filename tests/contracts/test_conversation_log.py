@@ -101,9 +101,9 @@ class Life:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=40),
-    registered=st.lists(st.integers(0, 40), min_size=1, max_size=4),
-    looks=st.sets(st.integers(0, 40), max_size=5),
+    steps=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 11)), min_size=20, max_size=60),
+    registered=st.lists(st.integers(0, 19), min_size=1, max_size=4),
+    looks=st.sets(st.integers(0, 60), max_size=5),
 )
 async def test_an_old_state_and_its_events_are_a_fresh_look(
     tmp_path_factory: pytest.TempPathFactory,
@@ -138,6 +138,8 @@ async def test_what_happens_is_told_in_the_order_in_which_it_did(world: World) -
     await world.conversations.update(ME, "conv_1", Edit())
     await world.conversations.update(ME, "conv_1", Edit(archived=False))
     assert (await types(world))[5:] == [], "nothing has changed"
+    await world.conversations.delete_item(ME, "conv_1", "msg_one")
+    assert (await types(world))[5:] == ["item.deleted", "updated"], "the item had given the title"
 
 
 async def test_a_create_that_is_refused_leaves_no_event(world: World) -> None:

@@ -1,6 +1,6 @@
 """Stopping and deleting responses and conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import anyio
 import pytest
@@ -157,10 +157,14 @@ class FakeConversations:
         self._on = on
         self._rounds = list(rounds or ())
 
-    async def delete(self, principal: Principal, conversation_id: str) -> Sequence[str]:
+    async def delete(
+        self, principal: Principal, conversation_id: str, *, erasing: Collection[str] | None = None
+    ) -> Sequence[str]:
         if self._rounds:
             return self._rounds.pop(0)
         alive = [entry.response.id for entry in reversed(self._on.live.all_running())]
+        if erasing is not None:
+            alive = [each for each in self._on.truth.rows if each not in erasing]
         self.deleted = not alive
         return alive
 
@@ -187,4 +191,22 @@ async def test_a_conversation_in_which_something_always_runs_is_not_deleted() ->
         conversations = FakeConversations(on, [["resp_1"]] * ROUNDS)
         with pytest.raises(Unavailable):
             await DeleteConversation(conversations, on.cancel, on.log)(ME, "conv_1")
+        assert not conversations.deleted
+
+
+async def test_erasing_forgets_the_events_of_all_responses_before_it_deletes() -> None:
+    async with stage(ENDLESS) as on:
+        running = await speaking(on, conversation="conv_1")
+        conversations = FakeConversations(on)
+        await DeleteConversation(conversations, on.cancel, on.log).erase(ME, "conv_1")
+        assert conversations.deleted
+        assert on.truth.rows[running].response.status == "cancelled"
+        assert await on.extent(running) is None
+
+
+async def test_a_conversation_in_which_something_always_begins_is_not_erased() -> None:
+    async with stage(HELLO) as on:
+        conversations = FakeConversations(on, [[f"resp_{number}"] for number in range(ROUNDS)])
+        with pytest.raises(Unavailable):
+            await DeleteConversation(conversations, on.cancel, on.log).erase(ME, "conv_1")
         assert not conversations.deleted

@@ -27,6 +27,8 @@ from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.conversation_export import ConversationExport
+from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.keys import Keys
@@ -48,6 +50,7 @@ from chatbackend.infra.web.azure import azure_routes
 from chatbackend.infra.web.chat import ChatRoutes
 from chatbackend.infra.web.chat_front import ChatFront
 from chatbackend.infra.web.compact import CompactRoutes
+from chatbackend.infra.web.conversation_streams import ConversationStreams
 from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
@@ -67,6 +70,7 @@ from chatbackend.usecases.count_tokens import CountTokens
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.generate import Generate
 from chatbackend.usecases.live import Live
@@ -241,7 +245,8 @@ def _web(
     base: _Base, engine: _Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
-    conversations = Conversations(base.truth, base.clock, base.conversation_changes)
+    watch = KeyWatch(resolver.still_valid, report)
+    base.tasks(watch.run, name="key watch")
     rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
     stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks)
     ledger = CountedLedger(stored, base.metrics)
@@ -250,13 +255,7 @@ def _web(
     parts = (
         *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
-        _sockets(base, engine, resolver),
-        ConversationRoutes(
-            conversations,
-            DeleteConversation(conversations, engine.cancel, base.log),
-            new_id=base.ids,
-            max_body_bytes=limit,
-        ),
+        *_conversations(base, engine, watch, limit=limit),
         base.files,
         MetricsRoutes(base.metrics),
         system,
@@ -329,20 +328,36 @@ def _fronts(
     )
 
 
-def _sockets(base: _Base, engine: _Engine, resolver: Resolver) -> ResponseSockets:
-    watch = KeyWatch(resolver.still_valid, report)
-    base.tasks(watch.run, name="key watch")
-    return ResponseSockets(
-        SocketPorts(
-            engine.create,
-            engine.cancel,
-            engine.follow,
-            truth=engine.truth,
-            live=engine.live,
-            watch=watch,
+def _conversations(
+    base: _Base, engine: _Engine, watch: KeyWatch, *, limit: int
+) -> tuple[ConversationRoutes, ConversationStreams, ResponseSockets]:
+    """Return the routes of the Conversations API, and the sockets, which follow conversations too."""
+    conversations = Conversations(base.truth, base.clock, base.conversation_changes)
+    log = ConversationLog(base.truth)
+    follow = FollowConversation(log, base.conversation_changes)
+    return (
+        ConversationRoutes(
+            conversations,
+            DeleteConversation(conversations, engine.cancel, base.log),
+            log=log,
             new_id=base.ids,
-            max_frame_bytes=base.settings.chatbackend_max_body_bytes,
-        )
+            max_body_bytes=limit,
+        ),
+        ConversationStreams(follow, log, ConversationExport(base.truth), truth=engine.truth, watch=watch),
+        ResponseSockets(
+            SocketPorts(
+                engine.create,
+                engine.cancel,
+                engine.follow,
+                truth=engine.truth,
+                live=engine.live,
+                watch=watch,
+                new_id=base.ids,
+                follow_conversation=follow,
+                conversation_log=log,
+                max_frame_bytes=limit,
+            )
+        ),
     )
 
 

@@ -6,10 +6,19 @@ from typing import Any, cast
 
 import msgspec
 
-from chatbackend.adapters.api import asyncapi
+from chatbackend.adapters.api import asyncapi, conversation_events
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.wire import responses_socket as core
 from chatbackend.domain.answer import Answer, AnswerEvent
+from chatbackend.domain.conversations import (
+    Conversation,
+    ItemAdded,
+    ItemDeleted,
+    ResponseCreated,
+    ResponseEnded,
+    State,
+    Updated,
+)
 from chatbackend.domain.errors import NotFound, Unavailable
 from chatbackend.domain.events import (
     Cited,
@@ -82,6 +91,10 @@ def test_our_own_events_have_the_fields_that_are_said() -> None:
     assert isinstance(said, core.Say)
     for rendered in (
         core.cancelled_event(response),
+        core.conversation_reset_event(State(Conversation("conv_1", 1), -1, [], [])),
+        core.subscribed_event("conv_1", -1),
+        core.unsubscribed_event("conv_1"),
+        core.error_event(NotFound("No."), None, conversation_id="conv_1"),
         core.reset_event(response),
         core.error_event(NotFound("No."), "lane", "resp_1"),
         core.error_event(Unavailable("Not now."), None),
@@ -90,6 +103,23 @@ def test_our_own_events_have_the_fields_that_are_said() -> None:
         event = msgspec.json.decode(rendered, type=dict[str, Any])
         shape = asyncapi.own_events()[event["type"]]
         assert set(shape["required"]) <= set(event) <= set(shape["properties"])
+
+
+def test_the_events_of_a_conversation_have_the_fields_that_are_said() -> None:
+    changes = [
+        ItemAdded("msg_1", 1, None),
+        ItemDeleted("msg_1"),
+        ResponseCreated("resp_1", 1),
+        ResponseEnded("resp_1", "completed"),
+        Updated(Conversation("conv_1", 1)),
+    ]
+    rendered = [conversation_events.render("conv_1", change, 0, at=1).data for change in changes]
+    known = asyncapi.conversation_events()
+    found = [msgspec.json.decode(each, type=dict[str, Any]) for each in rendered]
+    found.append(msgspec.json.decode(conversation_events.deleted("conv_1")))
+    assert {event["type"] for event in found} == set(known)
+    for event in found:
+        assert set(event) == set(known[event["type"]]["required"])
 
 
 def test_every_command_that_a_socket_knows_is_in_it() -> None:

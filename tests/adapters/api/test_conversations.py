@@ -51,6 +51,45 @@ def test_metadata_is_replaced_by_what_is_given() -> None:
         shapes.read_update({})
 
 
+def test_an_update_changes_what_it_names() -> None:
+    assert shapes.read_update({"chatbackend": {"title": " A\n b "}}) == Edit(title="A b")
+    assert shapes.read_update({"chatbackend": {"title": None, "archived": True}}) == Edit(title="", archived=True)
+    assert shapes.read_update({"metadata": {}, "chatbackend": {}}) == Edit({})
+    for wrong in ({"title": "x" * 201}, {"archived": "yes"}, None):
+        with pytest.raises(InvalidRequest, match="chatbackend"):
+            shapes.read_update({"chatbackend": wrong})
+
+
+def test_a_list_is_filtered_and_searched_by_its_query() -> None:
+    assert shapes.read_filter({}) == (False, None)
+    assert shapes.read_filter({"archived": ["true"], "q": ["tea"]}) == (True, "tea")
+    assert shapes.read_filter({"archived": ["any"]}) == (None, None)
+    for param, value in (("archived", "maybe"), ("q", "x" * 201)):
+        with pytest.raises(InvalidRequest) as refused:
+            shapes.read_filter({param: [value]})
+        assert refused.value.param == param
+
+
+def test_a_cursor_is_a_number_and_the_browsers_own_counts() -> None:
+    assert shapes.read_cursor({}, None) == -1
+    assert shapes.read_cursor({"after": ["3"]}, None) == 3
+    assert shapes.read_cursor({"after": ["3"]}, "5") == 5
+    for query, header in (({"after": ["-2"]}, None), ({}, "x"), ({"after": ["9" * 16]}, None)):
+        with pytest.raises(InvalidRequest):
+            shapes.read_cursor(query, header)
+
+
+def test_a_branch_names_its_last_item_or_none() -> None:
+    assert shapes.read_branch({"after": "msg_1"}) == "msg_1"
+    assert shapes.read_branch({}) is None
+
+
+def test_erasing_is_asked_for_in_so_many_words() -> None:
+    assert (shapes.read_erase({}), shapes.read_erase({"erase": ["true"]})) == (False, True)
+    with pytest.raises(InvalidRequest):
+        shapes.read_erase({"erase": ["1"]})
+
+
 def test_one_to_twenty_items_are_added() -> None:
     assert len(shapes.read_items({"items": [HELLO] * 20}, numbered())) == 20
     for wrong in ([], [HELLO] * 21):

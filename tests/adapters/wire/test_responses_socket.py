@@ -10,7 +10,7 @@ from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
 
 from chatbackend.adapters.wire import responses_socket as core
-from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say
+from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say, Subscribe, Unsubscribe
 from chatbackend.adapters.wire.socket_lanes import MAX_NAMED, Create
 from chatbackend.domain.errors import Conflict, InvalidRequest, RateLimited
 from chatbackend.domain.identity import Principal
@@ -41,6 +41,15 @@ def refusal(text: str, socket: ResponsesSocket | None = None) -> tuple[Any, ...]
     event = said(text, socket)
     assert event["type"] == "error"
     return event["status"], event["error"]["code"], event["error"]["param"], event.get("stream_id")
+
+
+def test_conversations_are_subscribed_to_by_name_and_cursor() -> None:
+    assert received(frame(type="chatbackend.subscribe", conversation="conv_1")) == Subscribe("conv_1", -1)
+    assert received(frame(type="chatbackend.subscribe", conversation="conv_1", after=3)) == Subscribe("conv_1", 3)
+    assert received(frame(type="chatbackend.unsubscribe", conversation="conv_1")) == Unsubscribe("conv_1")
+    refused = refusal(frame(type="chatbackend.subscribe"))
+    assert refused == (400, "missing_required_parameter", "conversation", None)
+    assert refusal(frame(type="chatbackend.subscribe", conversation="conv_1", after="x"))[2] == "after"
 
 
 @pytest.mark.parametrize("lane", [None, "a", "planner-1_x.y", "z" * 256])

@@ -6,10 +6,12 @@ Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 from typing import Any
 
 from chatbackend.adapters.api import openapi
+from chatbackend.adapters.api.conversation_events import DELETED, PREFIX
 from chatbackend.adapters.api.schemas import (
     ANY,
     FLAG,
     NUMBER,
+    SECONDS,
     TEXT,
     TEXT_OR_NULL,
     WHOLE,
@@ -23,6 +25,7 @@ from chatbackend.adapters.api.schemas import (
 )
 
 _LANE = said({**TEXT, "pattern": "^[A-Za-z0-9_.-]{1,256}$"}, "The lane; left out on the unnamed one.")
+_CONVERSATION: Schema = ref("Conversation")
 _OUTPUT_ITEM: Schema = {"anyOf": [ref(name) for name in ("Message", "FunctionCall", "Reasoning", "FileSearchCall")]}
 _ABOUT = (
     "Send `response.create` to ask; every event of the response comes back with its lane's `stream_id`. Lanes run side "
@@ -41,7 +44,7 @@ def document(*, version: str) -> dict[str, Any]:
         "channels": {"responses": _channel()},
         "operations": {
             "command": _operation("receive", commands()),
-            "event": _operation("send", {**events(), **own_events()}),
+            "event": _operation("send", {**events(), **own_events(), **conversation_events()}),
         },
         "components": {
             "schemas": openapi.schemas(),
@@ -76,6 +79,16 @@ def commands() -> dict[str, Schema]:
             response_id=TEXT,
             starting_after=after,
         ),
+        "chatbackend.subscribe": whole(
+            "Follow a conversation, from its state's `last_event` on; at most 64 at once on one connection.",
+            ("after",),
+            type=kind("chatbackend.subscribe"),
+            conversation=TEXT,
+            after=after,
+        ),
+        "chatbackend.unsubscribe": whole(
+            "Follow a conversation no more.", type=kind("chatbackend.unsubscribe"), conversation=TEXT
+        ),
     }
 
 
@@ -92,11 +105,12 @@ def own_events() -> dict[str, Schema]:
     return {
         "error": whole(
             "A command or a connection's cursor went wrong; the socket stays open.",
-            ("stream_id", "response_id"),
+            ("stream_id", "response_id", "conversation_id"),
             type=kind("error"),
             status=WHOLE,
             error=error,
             response_id=TEXT,
+            conversation_id=TEXT,
             stream_id=_LANE,
         ),
         "response.steer.failed": whole(
@@ -115,14 +129,56 @@ def own_events() -> dict[str, Schema]:
             stream_id=_LANE,
         ),
         "chatbackend.reset": whole(
-            "The cursor cannot be served exactly: throw away what you have of this response, it is this now.",
-            ("stream_id",),
+            "The cursor cannot be served exactly: throw away what you have of this response, or of this conversation "
+            "(which comes with its state); it is this now.",
+            ("stream_id", "response_id", "response", "conversation_id", "conversation"),
             type=kind("chatbackend.reset"),
             response_id=TEXT,
             response=ref("Response"),
+            conversation_id=TEXT,
+            conversation=ref("Conversation"),
             stream_id=_LANE,
         ),
+        **_of_subscriptions(),
     }
+
+
+def _of_subscriptions() -> dict[str, Schema]:
+    return {
+        "chatbackend.subscribed": whole(
+            "Answers `chatbackend.subscribe`: the conversation's events above `after` follow.",
+            type=kind("chatbackend.subscribed"),
+            conversation_id=TEXT,
+            after=WHOLE,
+        ),
+        "chatbackend.unsubscribed": whole(
+            "Answers `chatbackend.unsubscribe`: no event of the conversation follows.",
+            type=kind("chatbackend.unsubscribed"),
+            conversation_id=TEXT,
+        ),
+    }
+
+
+def conversation_events() -> dict[str, Schema]:
+    """Return the events of a conversation's log, by type: the same on a socket and by `GET .../events`."""
+    item: dict[str, Schema] = {"item_id": TEXT, "turn": WHOLE, "response_id": TEXT_OR_NULL}
+    shapes: dict[str, tuple[str, dict[str, Schema]]] = {
+        "item.added": ("An item came in, behind all items of its turn and of earlier ones.", item),
+        "item.deleted": ("An item was taken out.", {"item_id": TEXT}),
+        "response.created": ("A response took a turn.", {"response_id": TEXT, "turn": WHOLE}),
+        "response.ended": (
+            "A response ended.",
+            {"response_id": TEXT, "status": one_of("completed", "failed", "incomplete", "cancelled")},
+        ),
+        "updated": ("Its title, its metadata or whether it is archived has changed.", {"conversation": _CONVERSATION}),
+    }
+    place: dict[str, Schema] = {"sequence_number": WHOLE, "conversation_id": TEXT, "at": SECONDS}
+    numbered = {
+        f"{PREFIX}{name}": whole(about, type=kind(f"{PREFIX}{name}"), **place, **fields)
+        for name, (about, fields) in shapes.items()
+    }
+    gone = whole("The conversation is deleted: no event follows.", type=kind(DELETED), conversation_id=TEXT)
+    return {**numbered, DELETED: gone}
 
 
 def _zero() -> Schema:
@@ -185,7 +241,7 @@ def _of_tools() -> dict[str, dict[str, Schema]]:
 
 
 def _messages() -> dict[str, Schema]:
-    return {**commands(), **events(), **own_events()}
+    return {**commands(), **events(), **own_events(), **conversation_events()}
 
 
 def _message(name: str, shape: Schema) -> dict[str, Any]:

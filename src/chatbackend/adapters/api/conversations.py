@@ -3,6 +3,7 @@
 Source: the `openai` package, types/conversations.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -18,9 +19,12 @@ from chatbackend.domain.items import Item
 
 MAX_ITEMS = 20
 QUERY_MAX = 200  # characters of what is sought in conversations
+STATE = "chatbackend.state"
+_NUMBER = re.compile(r"-1|[0-9]{1,15}")
 _ARCHIVED = {"true": True, "false": False, "any": None}
 Items = Annotated[list[dict[str, Any]], Meta(max_length=MAX_ITEMS)]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class CreateConversation(Struct):
@@ -87,6 +91,35 @@ def read_erase(query: Mapping[str, Sequence[str]]) -> bool:
     if value not in ("true", "false"):
         raise InvalidRequest("'erase' must be true or false.", param="erase")
     return value == "true"
+
+
+def read_cursor(query: Mapping[str, Sequence[str]], last_event_id: str | None) -> int:
+    """Return the number of the last event that a device has, -1 for none; a browser's own is the newer one.
+
+    Raises: InvalidRequest naming the parameter.
+    """
+    given, param = query.get("after", ["-1"])[-1], "after"
+    if last_event_id is not None:
+        given, param = last_event_id, "Last-Event-ID"
+    if not _NUMBER.fullmatch(given):
+        raise InvalidRequest(f"'{param}' must be an event's number, or -1 for all there are.", param=param)
+    return int(given)
+
+
+def with_state(query: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether `include` asks for what a conversation's events change."""
+    return STATE in included(query)
+
+
+def exported_item(turn: int, response_id: str | None, body: bytes) -> bytes:
+    """Return an item's line of an export."""
+    line = {"object": "chatbackend.item", "turn": turn, "response_id": response_id, "item": msgspec.Raw(body)}
+    return _encode(line) + b"\n"
+
+
+def exported(shown: object) -> bytes:
+    """Return the line of a conversation or a response in an export."""
+    return _encode(shown) + b"\n"
 
 
 def read_filter(query: Mapping[str, Sequence[str]]) -> tuple[bool | None, str | None]:

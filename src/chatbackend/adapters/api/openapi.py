@@ -147,6 +147,8 @@ def _parameters() -> dict[str, Any]:
         "include": _query("include", "Bulky fields to show; `include[]` is understood too.", list_of(TEXT)),
         "stream": _query("stream", "Server-sent events instead of the object.", {"type": "boolean"}),
         "starting_after": _query("starting_after", "Only events above this number, with `stream`.", after),
+        "after-event": _query("after", "Only events above this number; -1: all there are.", after),
+        "Last-Event-ID": {**_query("Last-Event-ID", "Instead of `after`: sent by browsers.", after), "in": "header"},
         "filter": _query("filter", "Only files of this status.", statuses),
         "q": _query("q", "Words to look for.", {**TEXT, "maxLength": QUERY_MAX}),
         "archived": _query("archived", "Archived ones, others (the default), or both.", one_of("true", "false", "any")),

@@ -139,7 +139,6 @@ def _of_messages() -> dict[tuple[str, str], Operation]:
 
 
 def _of_conversations() -> dict[tuple[str, str], Operation]:
-    items = f"{_CONVERSATION}/items"
     return {
         ("POST", "/v1/conversations"): Operation(
             "createConversation",
@@ -152,7 +151,21 @@ def _of_conversations() -> dict[tuple[str, str], Operation]:
         ("GET", "/v1/conversations"): Operation(
             "listConversations", _CONVERSATIONS, "ConversationPage", query=(*_PAGE, "q", "archived"), more=_SOUGHT
         ),
-        ("GET", _CONVERSATION): Operation("getConversation", _CONVERSATIONS, "Conversation"),
+        ("GET", _CONVERSATION): Operation("getConversation", _CONVERSATIONS, "Conversation", query=("include",)),
+        ("GET", f"{_CONVERSATION}/events"): Operation(
+            "followConversation",
+            _CONVERSATIONS,
+            query=("after-event", "Last-Event-ID"),
+            media={
+                EVENTS: "`chatbackend.conversation...` events, see /asyncapi.json; a comment every 10 s of silence."
+            },
+            errors=_CURSOR,
+        ),
+        ("GET", f"{_CONVERSATION}/export"): Operation(
+            "exportConversation",
+            _CONVERSATIONS,
+            media={"application/jsonl": "A line for the conversation, one for each item, one for each response."},
+        ),
         ("POST", _CONVERSATION): Operation(
             "updateConversation", _CONVERSATIONS, "Conversation", conversations.UpdateConversation
         ),
@@ -167,6 +180,13 @@ def _of_conversations() -> dict[tuple[str, str], Operation]:
             once=True,
             errors=_ONCE,
         ),
+        **_of_items(),
+    }
+
+
+def _of_items() -> dict[tuple[str, str], Operation]:
+    items = f"{_CONVERSATION}/items"
+    return {
         ("POST", items): Operation(
             "addItems",
             _CONVERSATIONS,

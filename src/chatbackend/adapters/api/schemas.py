@@ -300,8 +300,18 @@ def _others() -> dict[str, Schema]:
 
 
 def _of_conversation() -> Schema:
+    item = whole(item_id=TEXT, turn=WHOLE, response_id=TEXT_OR_NULL)
+    state = whole(
+        "With `include=chatbackend.state`: what the events change, as of event `last_event` (-1: none yet).",
+        last_event=WHOLE,
+        items=said(list_of(item), "The newest 1,000, oldest first."),
+        has_more=said(FLAG, "There are older ones."),
+        running=said(list_of(TEXT), "Responses that have not ended."),
+    )
     return whole(
         "What the standard lacks.",
+        ("state",),
+        state=state,
         title=said(TEXT_OR_NULL, "As it was given, or else the beginning of the first user message."),
         archived=FLAG,
         updated_at=said(WHOLE, "Seconds since the epoch: the last change of any kind."),

@@ -13,8 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from chatbackend.adapters import errors as wire_errors
+from chatbackend.adapters.api import conversations as conversation_shapes
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.adapters.wire.socket_lanes import Create, Lane, Lanes
+from chatbackend.domain.conversations import State
 from chatbackend.domain.errors import ChatError, InvalidRequest
 from chatbackend.domain.responses import Response
 
@@ -25,7 +27,10 @@ MAX_RESUMED = 64  # responses that one handshake may name
 MAX_RETURNED = 16 * 1024  # characters; a larger steering command is refused without being sent back
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OURS = "chatbackend."
-_KNOWN = "response.create, response.steer, chatbackend.cancel, chatbackend.resume"
+_KNOWN = (
+    "response.create, response.steer, chatbackend.cancel, chatbackend.resume, chatbackend.subscribe, "
+    "chatbackend.unsubscribe"
+)
 _NOT_STEERED = "Steering is not supported in this release; cancel the response and create the next one."
 _encode = msgspec.json.Encoder().encode
 
@@ -46,13 +51,28 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Follow a conversation's log from the event after `after` (-1: from the start)."""
+
+    conversation_id: str
+    after: int = FROM_THE_START
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Follow a conversation no more."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Nothing to do but to send this event, which answers a command."""
 
     event: bytes
 
 
-Command = Create | Resume | Cancel | Say
+Command = Create | Resume | Cancel | Subscribe | Unsubscribe | Say
 
 
 class _Frame(Struct):
@@ -62,6 +82,8 @@ class _Frame(Struct):
     stream_id: Any = None
     response_id: Any = None
     starting_after: Any = None
+    conversation: Any = None
+    after: Any = None
 
 
 class _SteerText(Struct, tag_field="type", tag="input_text"):
@@ -115,6 +137,10 @@ class ResponsesSocket:
                 return Cancel(_response_id(frame))
             case "chatbackend.resume":
                 return Resume(_response_id(frame), _number(frame.starting_after))
+            case "chatbackend.subscribe":
+                return Subscribe(_id("conversation", frame.conversation), _number(frame.after, param="after"))
+            case "chatbackend.unsubscribe":
+                return Unsubscribe(_id("conversation", frame.conversation))
             case _:
                 _refuse_type(frame.type)
 
@@ -168,8 +194,10 @@ def with_lane(event: bytes, lane: Lane) -> bytes:
     return event if lane is None else b'%b,"stream_id":"%b"}' % (event[:-1], lane.encode())
 
 
-def error_event(error: ChatError, lane: Lane, response_id: str | None = None) -> bytes:
-    """Return an error as this API shows it on a socket; `response_id` names what an own command was about."""
+def error_event(
+    error: ChatError, lane: Lane, response_id: str | None = None, *, conversation_id: str | None = None
+) -> bytes:
+    """Return an error as this API shows it on a socket; the ids name what an own command was about."""
     shown = wire_errors.body(error)
     headers = wire_errors.headers(error)
     event: dict[str, Any] = {
@@ -179,6 +207,8 @@ def error_event(error: ChatError, lane: Lane, response_id: str | None = None) ->
     }
     if response_id is not None:
         event["response_id"] = response_id
+    if conversation_id is not None:
+        event["conversation_id"] = conversation_id
     return with_lane(_encode(event), lane)
 
 
@@ -192,6 +222,22 @@ def reset_event(response: Response) -> bytes:
     """Return what an opted-in client gets in place of a cursor error: throw away what you have, this is it now."""
     event = {"type": "chatbackend.reset", "response_id": response.id, "response": shapes.response_object(response)}
     return with_lane(_encode(event), response.stream_id)
+
+
+def subscribed_event(conversation_id: str, after: int) -> bytes:
+    """Return the answer to `chatbackend.subscribe`: the events behind `after` follow."""
+    return _encode({"type": "chatbackend.subscribed", "conversation_id": conversation_id, "after": after})
+
+
+def unsubscribed_event(conversation_id: str) -> bytes:
+    """Return the answer to `chatbackend.unsubscribe`: no event of that conversation follows."""
+    return _encode({"type": "chatbackend.unsubscribed", "conversation_id": conversation_id})
+
+
+def conversation_reset_event(state: State) -> bytes:
+    """Return what a subscriber gets in place of a cursor error: this is the conversation now, and events follow."""
+    shown = conversation_shapes.state_object(state)
+    return _encode({"type": "chatbackend.reset", "conversation_id": state.conversation.id, "conversation": shown})
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Shape]", text: str) -> Shape:
@@ -212,13 +258,17 @@ def _lane(given: object) -> Lane:
 
 
 def _response_id(frame: _Frame) -> str:
-    if isinstance(frame.response_id, str) and frame.response_id:
-        return frame.response_id
-    message = "Missing required parameter: 'response_id'."
-    raise InvalidRequest(message, param="response_id", code="missing_required_parameter")
+    return _id("response_id", frame.response_id)
 
 
-def _number(given: object) -> int:
+def _id(param: str, given: object) -> str:
+    if isinstance(given, str) and given:
+        return given
+    message = f"Missing required parameter: '{param}'."
+    raise InvalidRequest(message, param=param, code="missing_required_parameter")
+
+
+def _number(given: object, *, param: str = "starting_after") -> int:
     match given:
         case None:
             return FROM_THE_START
@@ -228,7 +278,7 @@ def _number(given: object) -> int:
             return given
         case _:
             pass
-    raise InvalidRequest("'starting_after' must be an event's number.", param="starting_after")
+    raise InvalidRequest(f"'{param}' must be an event's number.", param=param)
 
 
 def _number_of(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from chatbackend.adapters.api import conversations as shapes
 from chatbackend.adapters.api.listing import envelope, window
 from chatbackend.domain.conversations import Conversation
+from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.transaction import Row
 from chatbackend.infra.web.http import Request, decode_object
@@ -22,9 +23,16 @@ class ConversationRoutes:
     """`/v1/conversations` and below."""
 
     def __init__(
-        self, conversations: Conversations, delete: DeleteConversation, *, new_id: NewId, max_body_bytes: int
+        self,
+        conversations: Conversations,
+        delete: DeleteConversation,
+        *,
+        log: ConversationLog,
+        new_id: NewId,
+        max_body_bytes: int,
     ) -> None:
         self._conversations = conversations
+        self._log = log
         self._delete = delete
         self._new_id = new_id
         self._max_body_bytes = max_body_bytes
@@ -63,8 +71,11 @@ class ConversationRoutes:
         await request.answer_json(envelope(shown, more=more, ids=[each.id for each in found]))
 
     async def get(self, request: Request) -> None:
-        """Return a conversation."""
-        await _answer(request, await self._conversations.get(request.principal, _id(request)))
+        """Return a conversation; with `include=chatbackend.state` also what its events change, as of the last one."""
+        if shapes.with_state(request.query):
+            state = await self._log.state(request.principal, _id(request))
+            return await request.answer_json(shapes.state_object(state))
+        return await _answer(request, await self._conversations.get(request.principal, _id(request)))
 
     async def update(self, request: Request) -> None:
         """Replace a conversation's metadata, give it a title, archive it or take it back."""

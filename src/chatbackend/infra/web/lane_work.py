@@ -13,11 +13,13 @@ from chatbackend.domain.errors import ChatError, Conflict, Gone
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item
 from chatbackend.domain.responses import TERMINAL_EVENTS, Response
+from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import Outbox
 from chatbackend.infra.web.responses import once_of
 from chatbackend.usecases.cancel_response import CancelResponse, response_not_found
 from chatbackend.usecases.create_response import Created, CreateResponse
+from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.follow_response import Batches, FollowResponse
 from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import NewId, Truth
@@ -36,6 +38,8 @@ class SocketPorts:
     live: Live
     watch: KeyWatch
     new_id: NewId
+    follow_conversation: FollowConversation
+    conversation_log: ConversationLog
     max_frame_bytes: int
 
 

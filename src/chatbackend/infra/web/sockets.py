@@ -17,7 +17,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from chatbackend.adapters.wire import responses_socket as core
-from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say
+from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say, Subscribe, Unsubscribe
 from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
 from chatbackend.infra.web.http import Request
@@ -25,6 +25,7 @@ from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
 from chatbackend.infra.web.outbox import Outbox, SlowConsumer
 from chatbackend.infra.web.responses import PATH
 from chatbackend.infra.web.routes import Route
+from chatbackend.infra.web.subscriptions import Subscriptions
 
 CLOSE_S = 15.0  # a peer that does not even take a close frame in this time is left to the kernel
 MAX_CANCELS = 32  # at once, on one socket
@@ -68,12 +69,20 @@ class _Connection:
         self._lanes = socket.lanes
         self._outbox = Outbox(request.send)
         self._lane_work = LaneWork(ports, request.principal, socket, self._outbox)
+        self._group: TaskGroup = anyio.create_task_group()
+        self._subscriptions = Subscriptions(
+            ports.follow_conversation,
+            ports.conversation_log,
+            principal=request.principal,
+            outbox=self._outbox,
+            group=self._group,
+            too_slow=self._on_slow,
+        )
         self._inbox: deque[str | Resume] = deque()
         self._inbox_characters = 0
         self._reading = False
         self._cancels = 0
         self._closing: tuple[int, str] | None = None
-        self._group: TaskGroup = anyio.create_task_group()
 
     async def serve(self, resumed: Sequence[Resume]) -> None:
         """Receive until either side closes; say why where it is us, and log one line."""
@@ -107,6 +116,9 @@ class _Connection:
 
     def _on_revoked(self) -> None:
         self._close(4401, "the API key was revoked")
+
+    def _on_slow(self) -> None:
+        self._close(1013, "slow_consumer")
 
     async def _say_closed(self, code: int, reason: str) -> None:
         with anyio.move_on_after(CLOSE_S, shield=True), suppress(OSError, RuntimeError):
@@ -154,6 +166,8 @@ class _Connection:
                     await self._resume(command)
                 case Cancel(response_id):
                     self._begin_cancel(response_id)
+                case Subscribe() | Unsubscribe() as command:
+                    self._subscribe(command)
         self._reading = False
 
     def _say(self, event: bytes) -> None:
@@ -179,6 +193,17 @@ class _Connection:
             self._say(core.error_event(error, None, command.response_id))
         else:
             self._add(Follow(found.stream_id, command.response_id, command.after))
+
+    def _subscribe(self, command: Subscribe | Unsubscribe) -> None:
+        try:
+            if isinstance(command, Subscribe):
+                self._subscriptions.add(command)
+            else:
+                self._subscriptions.remove(command.conversation_id)
+        except ChatError as error:
+            self._say(core.error_event(error, None, conversation_id=command.conversation_id))
+        except SlowConsumer:
+            self._on_slow()
 
     def _begin_cancel(self, response_id: str) -> None:
         if self._cancels >= MAX_CANCELS:

@@ -108,17 +108,27 @@ class EventStream:
             self._pinging.cancel()
 
 
-async def send_events(request: Request, batches: AsyncGenerator[Sequence[LogEvent], None]) -> None:
-    """Send every batch as it comes until the source ends or the client is gone (the source goes on without it)."""
+async def send_events(
+    request: Request, batches: AsyncGenerator[Sequence[LogEvent], None], *, with_ids: bool = False
+) -> None:
+    """Send every batch as it comes until the source ends or the client is gone (the source goes on without it).
+
+    `with_ids`: numbers are ids too, which a browser sends back as `Last-Event-ID`; a number below 0 is none.
+    """
     await request.start(200, SSE_HEADERS)
     async with anyio.create_task_group() as group:
         group.start_soon(_until_gone, request, group.cancel_scope)
         async with aclosing(batches):
             async for batch in batches:
-                body = b"".join([sse.encode(event.type, event.data) for event in batch]) or sse.COMMENT
+                body = b"".join([_encoded(event, with_id=with_ids) for event in batch]) or sse.COMMENT
                 await request.send({"type": "http.response.body", "body": body, "more_body": True})
         await request.send({"type": "http.response.body", "body": b""})
         group.cancel_scope.cancel()
+
+
+def _encoded(event: LogEvent, *, with_id: bool) -> bytes:
+    event_id = str(event.number) if with_id and event.number >= 0 else ""
+    return sse.encode(event.type, event.data, event_id=event_id)
 
 
 async def _until_gone(request: Request, scope: anyio.CancelScope) -> None:
