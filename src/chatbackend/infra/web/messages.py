@@ -71,7 +71,10 @@ class MessageRoutes:
         request.answered[DEPLOYMENT] = generation.deployment.name
         request.answered[ATTEMPTS] = str(generation.attempts)
         writer = MessageWriter(self._new_id("msg"), generation.deployment.name, _guess(asked))
-        await (_stream if asked.stream else _whole)(request, generation, writer)
+        try:
+            await (_stream if asked.stream else _whole)(request, generation, writer)
+        finally:
+            await generation.close()  # of an answer whose head could not be sent nothing was taken
 
 
 def _guess(asked: ModelRequest) -> Usage:
