@@ -442,6 +442,15 @@ async def test_a_count_that_no_column_holds_keeps_no_response_from_its_end(world
     assert (row["input_tokens"], row["output_tokens"], row["cost_nano_usd"]) == (2**53 - 1, 2, None)
 
 
+async def test_a_nul_that_somebody_says_keeps_no_response_from_its_end(world: World) -> None:
+    await world.conversations.create(ME, Conversation("conv_1", 0), [], once=None)
+    made = await world.ended("c\0d", input="a\0b", conversation="conv_1")
+    found = await world.truth.get(ME, made.id)
+    assert found == made
+    again = await world.begun(input="e", conversation="conv_1")
+    assert await world.context(again) == ["a\0b", "c\0d"]
+
+
 async def test_a_settled_call_is_not_settled_again(world: World) -> None:
     made = await world.begun()
     call = Call("call_1", 1, "m")
