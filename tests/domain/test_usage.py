@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbackend.domain.usage import Usage, estimate, of_part
+from chatbackend.domain.usage import MOST_TOKENS, Usage, estimate, of_part
 
 USAGES = st.builds(Usage, *[st.integers(0, 10_000)] * 5, estimated=st.booleans())
 
@@ -21,6 +21,14 @@ def test_sums_are_by_kind_and_estimated_when_a_part_is(one: Usage, other: Usage)
     assert both.cache_write_tokens == one.cache_write_tokens + other.cache_write_tokens
     assert both.reasoning_tokens == one.reasoning_tokens + other.reasoning_tokens
     assert both.estimated == (one.estimated or other.estimated)
+
+
+@given(st.integers(), st.integers())
+def test_a_count_that_cannot_be_is_the_nearest_that_can(one: int, other: int) -> None:
+    told = Usage(one, other, one, other, one) + Usage(other, one)
+    for count in (told.input_tokens, told.output_tokens, told.cached_tokens, told.cache_write_tokens):
+        assert 0 <= count <= MOST_TOKENS
+    assert Usage(-1, 10**5000, -2, 10**20, -(10**30)) == Usage(0, MOST_TOKENS, 0, MOST_TOKENS, 0)
 
 
 def test_an_estimate_rounds_up_and_says_what_it_is() -> None:

@@ -5,11 +5,17 @@ from typing import Literal
 
 CallOutcome = Literal["completed", "incomplete", "failed", "cancelled", "interrupted"]
 CHARACTERS_PER_TOKEN = 4  # English prose under the usual tokenizers; only for rows marked `estimated`
+COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_BITS = 53
+MOST_TOKENS = 2**_BITS - 1  # of a kind: what every number of JSON, and every sum of a thousand rows, can hold
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one upstream call; `estimated` when the provider did not say."""
+    """Token counts of one upstream call; `estimated` when the provider did not say.
+
+    A count that cannot be is the nearest that can: whatever a provider says, rows and answers can be written.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -17,6 +23,12 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+
+    def __post_init__(self) -> None:
+        bits = self.input_tokens | self.output_tokens | self.cached_tokens | self.cache_write_tokens
+        if (bits | self.reasoning_tokens) >> _BITS:  # a sign, or more: half the time of comparing each
+            for name in COUNTS:
+                object.__setattr__(self, name, min(max(getattr(self, name), 0), MOST_TOKENS))
 
     @property
     def total_tokens(self) -> int:

@@ -1,7 +1,8 @@
 """What the server counts, and how Prometheus reads it: numbers in dictionaries, shaped only when they are asked for.
 
 Names follow OpenTelemetry's conventions for HTTP and generative AI, where there is one; the others begin with
-`chatbackend`. No label comes from a client: routes are patterns, deployments are configured.
+`chatbackend`. Clients make no labels without end: routes are patterns, and of the names that a provider takes any of,
+only the first `DEPLOYMENTS_KEPT` have numbers of their own.
 Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/,
 https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -26,6 +27,8 @@ TOKENS = "gen_ai_client_token_usage"
 METHOD, ROUTE, STATUS = "http_request_method", "http_route", "http_response_status_code"
 MODEL, TOKEN_TYPE, OUTCOME = "gen_ai_request_model", "gen_ai_token_type", "outcome"
 
+DEPLOYMENTS_KEPT = 1000
+OTHERS = "_OTHER"
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -73,6 +76,8 @@ class Metrics(Collector):
 
     def called(self, deployment: str, settlement: Settlement) -> None:
         """Count an upstream call that has ended, and what it used."""
+        if deployment not in self._tokens and len(self._tokens) >= DEPLOYMENTS_KEPT:
+            deployment = OTHERS
         key = (deployment, settlement.outcome)
         self._calls[key] = self._calls.get(key, 0) + 1
         taken, given = self._tokens.get(deployment, (0, 0))

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.pricing import Prices
-from chatbackend.domain.usage import Settlement, Usage
+from chatbackend.domain.usage import COUNTS, Settlement, Usage
 from chatbackend.infra.db.tables.responses import LEDGER
 from chatbackend.infra.db.transaction import Row, Transaction
 from chatbackend.usecases.ports import Call
@@ -21,12 +21,9 @@ BEGUN = (
     *("id", "tenant", "owner", "key_id", "response_id", "attempt", "model", "status", "started_at"),
     *("input_tokens", "estimated"),
 )
-_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-_tokens: Callable[[Usage], tuple[int, ...]] = attrgetter(*_TOKENS)
-SETTLED = ("id", "settled_at", "outcome", "estimated", "cost_nano_usd", *_TOKENS)
-LARGEST = (
-    2**53 - 1
-)  # no count of a provider may keep a row from being written, or the sum of a thousand from being made
+_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*COUNTS)
+SETTLED = ("id", "settled_at", "outcome", "estimated", "cost_nano_usd", *COUNTS)
+LARGEST = 2**53 - 1  # no cost may keep a row from being written, or the sum of a thousand from being made
 
 _ADD = insert(LEDGER).values({name: bindparam(name) for name in BEGUN})
 _SETTLE = (
@@ -53,16 +50,14 @@ class Settling:
     def fields(self, call_id: str, deployment: str, settlement: Settlement, *, now: int) -> Fields:
         """Return the values of `SETTLED`. `now` is in microseconds."""
         usage = settlement.usage
-        cost, tokens = self._prices.cost(deployment, usage), _tokens(usage)
-        if max(tokens) > LARGEST:
-            tokens = tuple(min(count, LARGEST) for count in tokens)
+        cost = self._prices.cost(deployment, usage)
         return (
             call_id,
             now,
             settlement.outcome,
             int(usage.estimated),
             None if cost is None or cost > LARGEST else cost,
-            *tokens,
+            *_counts(usage),
         )
 
     async def settle(self, tx: Transaction, call: Call, settlement: Settlement, *, now: int) -> None:
