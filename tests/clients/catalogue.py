@@ -99,7 +99,7 @@ class Family:
 FAMILIES = (
     Family("openai", "OPENAI", path="/v1"),
     Family("claude", "CLAUDE"),
-    Family("llama31", "LLAMA31", refuses=frozenset({"image"})),
+    Family("llama31", "LLAMA31", refuses=frozenset({"responses.image", "messages.image"})),  # a relay asks the provider
     Family("azure", "AZURE_OPENAI", models="_DEPLOYMENTS"),
     Family("perplexity", "PERPLEXITY", refuses=frozenset({"tools"})),
 )
@@ -156,27 +156,4 @@ class Pending:
         return all(any(fnmatchcase(name, pattern) for pattern in patterns) for name, patterns in pairs)
 
 
-# Those of the `openai` package refuse what its types refuse.
-_STRICT = ("openai", "openai-async", "openai-2", "azure-openai", "azure-openai-async")
-
-PENDING: tuple[Pending, ...] = (
-    Pending("the relay asks no profile whether its model sees", ("chat.image",), families=("llama31",)),
-    Pending(
-        "the relay passes Azure's first chunk, which is of no kind",
-        ("chat.stream", "chat.usage", "chat.parallel-tools", "chat.cancel"),
-        _STRICT,
-        ("azure",),
-    ),
-    Pending(
-        "the relay passes Perplexity's last chunk, which is of a kind of its own",
-        ("chat.stream", "chat.usage"),
-        _STRICT,
-        ("perplexity",),
-    ),
-    Pending(
-        "the relay passes Perplexity's usage, which is in every chunk, to clients that add it up",
-        ("chat.usage",),
-        ("langchain*", "pydantic*"),
-        ("perplexity",),
-    ),
-)
+PENDING: tuple[Pending, ...] = ()

@@ -39,11 +39,12 @@ def test_what_is_pending_is_a_check_that_is_made() -> None:
 
 def unseen(result: Result, upstream: Upstream, family: Family) -> str:
     """Return what the provider should have been told and was not, "" where nothing is missing."""
-    _, _, check = result.name.partition(".")
+    dialect, _, check = result.name.partition(".")
     wanted = {"image": [PIXEL], "tools": ["get_weather: eleven"]}.get(check, [])
     if check == "parallel-tools":
         wanted = ["get_weather: eleven", "get_time: eleven"]
-    if check.removeprefix("parallel-") in family.refuses:
+    feature = check.removeprefix("parallel-")
+    if {feature, f"{dialect}.{feature}"} & family.refuses:
         return ""
     told = json.dumps([call.asked.body for call in upstream.calls[result.calls]])
     missing = [words for words in wanted if words not in told]

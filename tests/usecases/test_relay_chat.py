@@ -32,16 +32,24 @@ class Told:
         self.ended = ended
         self.begun = False
         self.events = 0
+        self.error: ChatError | None = None
+        self.rest = b""
         self.bytes = b""
+
+    def reads(self, content_type: str) -> bool:
+        return content_type != "text/html"
 
     @property
     def outcome(self) -> CallOutcome | None:
         return "completed" if self.ended and b"d" in self.bytes else None
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> bytes:
         self.bytes += chunk
         self.events += 1
         self.begun = b"b" in self.bytes
+        if b"!" in chunk:
+            self.error = UpstreamError("It failed.")
+        return chunk.replace(b"!", b"")
 
     def usage(self) -> Usage:
         return Usage(1, len(self.bytes))
@@ -395,3 +403,76 @@ async def test_a_client_that_is_full_is_waited_for_where_a_pace_is_kept_too() ->
     client = Client(full=True)
     assert b"".join(await client.hear(relayed)) == b"abcd"
     assert client.waited
+
+
+class Page(Answer):
+    """It is no answer at all."""
+
+    content_type = "text/html"
+
+
+class Failing(Answer):
+    """It fails after its first token, and goes on."""
+
+    pieces = (b"ab", b"!", b"cd", b"ef")
+
+
+class FailingLast(Answer):
+    """It fails with its last bytes."""
+
+    pieces = (b"ab", b"c!d")
+
+
+class FailingAtOnce(Answer):
+    """It fails before its first token."""
+
+    pieces = (b"!", b"b")
+
+
+async def test_an_answer_of_another_kind_goes_to_the_next_deployment() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Page), n=Upstream(steps))
+    relayed, attempts = await relays(ME, TWO, passed_on(Told()))
+    assert (relayed.call.model, attempts) == ("p/n", 2)
+    with pytest.raises(UpstreamError, match="no events"):
+        await relaying(Book(steps), m=Upstream(steps, answer=Page))(ME, ONE, passed_on(Told()))
+    assert steps[-2:] == ["hung up", "settled"]
+
+
+@pytest.mark.parametrize(("answer", "shown"), [(Failing, [b"ab", b""]), (FailingLast, [b"ab", b"cd"])])
+async def test_a_failure_inside_a_stream_ends_it_and_nothing_of_it_is_shown(
+    answer: type[Answer], shown: list[bytes]
+) -> None:
+    steps = Steps()
+    relays = relaying(book := Book(steps), m=Upstream(steps, answer=answer))
+    relayed, _ = await relays(ME, ONE, passed_on(Told(ended=False)))
+    client = Client()
+    with pytest.raises(UpstreamError, match="It failed"):
+        await client.hear(relayed)
+    assert client.chunks == shown
+    assert steps[-2:] == ["hung up", "settled"]
+    assert book.settlements[0].outcome == "failed"
+
+
+async def test_a_failure_before_the_first_token_goes_to_the_next_deployment() -> None:
+    class Fresh(Told):
+        """Each attempt reads anew."""
+
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=FailingAtOnce), n=Upstream(steps))
+    request = ChatRequest(str.encode, lambda: Fresh(ended=True), stream=True)
+    relayed, attempts = await relays(ME, TWO, request)
+    assert (relayed.call.model, attempts) == ("p/n", 2)
+
+
+async def test_what_was_held_back_comes_with_the_end() -> None:
+    class Marked(Told):
+        """It holds the end mark back."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rest = b"[DONE]"
+
+    relays = relaying(Book(Steps()), m=Upstream(Steps()))
+    relayed, _ = await relays(ME, ONE, passed_on(Marked()))
+    assert b"".join(await Client().hear(relayed)) == b"abcd[DONE]"

@@ -18,12 +18,19 @@ from chatbackend.usecases.travel import travel
 
 
 class Account(Protocol):
-    """Reads along with an answer. `events` counts those of a stream, `begun` is True from its first token on."""
+    """Reads along with an answer. `events` counts those of a stream, `begun` is True from its first token on.
+
+    `error` is what the provider said of a failure inside its answer, or that it is no answer at all.
+    """
 
     events: int
+    begun: bool
+    error: ChatError | None
 
     @property
-    def begun(self) -> bool: ...
+    def rest(self) -> bytes:
+        """What was held back of a stream, to be shown once it has ended well."""
+        ...
 
     @property
     def ended(self) -> bool:
@@ -35,8 +42,12 @@ class Account(Protocol):
         """How the answer ended, None while it has not."""
         ...
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+    def reads(self, content_type: str) -> bool:
+        """Whether an answer of this type can be one."""
+        ...
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes; return what of them, and of what was held back, may be shown."""
         ...
 
     def usage(self) -> Usage:
@@ -80,19 +91,23 @@ class Relayed:
 
         Raises: UpstreamError (and below).
         """
-        while not self._account.begun and (chunk := await self._answer.read()):
-            self._account.feed(chunk)
-            self._held.append(chunk)
+        while not self._account.begun and self._account.error is None and (chunk := await self._answer.read()):
+            self._held.append(self._account.feed(chunk))
         if not self._held:
             raise UpstreamCut("The provider's answer ended before it began.")
         if not self._account.begun:
-            self._check()
+            self.check()
+
+    def refuse_other_kinds(self) -> None:
+        """Refuse an answer that is of another kind than what was asked for. Raises: UpstreamError."""
+        if not self._account.reads(self.content_type):
+            raise UpstreamError("The provider answered with no events.")
 
     async def read(self) -> None:
         """Take the whole answer, at half the cost of `pass_on`. Raises: UpstreamError (and below)."""
         self.body = await self._answer.whole()
         self._account.feed(self.body)
-        self._check()
+        self.check()
 
     async def pass_on(self, start: Callable[[], Awaitable[None]], write: Take, drained: Drained) -> bytes:
         """Hand a stream to `write` as it comes and return its last bytes; what it cost is settled however it ends.
@@ -101,17 +116,16 @@ class Relayed:
         returns.
         Raises: UpstreamError (and below); UpstreamCut for a stream that just stops.
         """
-        take, drained = self._judged(self._heard(write), drained)
+        take, drained = self._heard(write, drained)
         try:
             await start()
             if self._held:
                 write(b"".join(self._held))
             with nullcontext() if self._ends_at == inf else anyio.fail_after(self._ends_at - anyio.current_time()):
-                last = await self._answer.pass_on(take, drained)
-            self._account.feed(last)
+                shown = self._account.feed(await self._answer.pass_on(take, drained))
             if not self._account.ended:
-                write(last)
-            self._check()
+                write(shown)
+            self.check()
         except BaseException as error:
             self.close()
             self.settle(error)
@@ -119,7 +133,7 @@ class Relayed:
                 raise UpstreamTimeout("The provider's answer took too long.") from error
             raise
         self.settle()
-        return last
+        return shown + self._account.rest
 
     def limit(self, rules: Rules, ends_at: float) -> None:
         """Keep the rest of a stream within a route's limits."""
@@ -136,40 +150,35 @@ class Relayed:
         """Hang up."""
         self._answer.close()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise what is wrong with an answer that has no more bytes. Raises: UpstreamError (and below)."""
+        if self._account.error is not None:
+            raise self._account.error
         if not self._account.ended:
             raise UpstreamCut("The provider's answer ended before its end.")
 
-    def _heard(self, write: Take) -> Take:
-        """Read along with what is sent."""
-        feed = self._account.feed
+    def _heard(self, write: Take, drained: Drained) -> tuple[Take, Drained]:
+        """Read along with what is sent, and send no more once the provider has failed, or is too slow for the route."""
+        account, pace = self._account, self._pace
+        feed, slow = account.feed, False
+        seen = account.events
 
         def take(chunk: bytes) -> bool:
-            feed(chunk)
-            return write(chunk)
-
-        return take
-
-    def _judged(self, take: Take, drained: Drained) -> tuple[Take, Drained]:
-        """Stop a stream that is slower than its route allows, where the route has such a limit."""
-        pace, account = self._pace, self._account
-        if pace is None:
-            return take, drained
-        seen, slow = account.events, False
-
-        def judged(chunk: bytes) -> bool:
             nonlocal seen, slow
-            welcome = take(chunk)
-            came, seen = account.events - seen, account.events
-            slow = slow or pace.slow(came, anyio.current_time())
-            return welcome and not slow
+            welcome = write(feed(chunk))
+            if pace is not None:
+                came, seen = account.events - seen, account.events
+                slow = slow or pace.slow(came, anyio.current_time())
+            return welcome and account.error is None and not slow
 
         async def room() -> None:
+            if account.error is not None:
+                raise account.error
             if slow:
                 raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
             await drained()
 
-        return judged, room
+        return take, room
 
 
 class RelayChat:
@@ -234,6 +243,7 @@ class _Trip:
         return relayed
 
     async def _begun(self, relayed: Relayed) -> None:
+        relayed.refuse_other_kinds()
         if not self._request.stream:
             await relayed.read()
             relayed.settle()

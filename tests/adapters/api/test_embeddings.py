@@ -7,7 +7,7 @@ import pytest
 from openai.types import CreateEmbeddingResponse
 
 from chatbackend.adapters.api.embeddings import EmbeddingAccount, EmbeddingRequest, answer, asked, read
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.errors import InvalidRequest, UpstreamError
 from chatbackend.domain.usage import Usage
 
 VECTOR = array("f", [0.5, -0.25]).tobytes()
@@ -48,13 +48,26 @@ def test_a_bad_request_is_refused_with_its_field(body: bytes, param: str | None)
 
 def test_the_providers_count_is_the_bill_else_an_estimate() -> None:
     account = EmbeddingAccount(400)
-    assert (account.outcome, account.usage()) == (None, Usage(100, estimated=True))
-    account.feed(b'{"usage": {"prompt_tokens": 7, "total_tokens": 7}}')
+    assert (account.outcome, account.usage(), account.reads("application/json")) == (
+        None,
+        Usage(100, estimated=True),
+        True,
+    )
+    body = b'{"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}'
+    assert account.feed(body) == body
     assert (account.outcome, account.usage()) == ("completed", Usage(7))
 
 
-@pytest.mark.parametrize("body", [b"{", b"{}", b'{"usage": null}', b'{"usage": {"prompt_tokens": "many"}}'])
+@pytest.mark.parametrize("body", [b'{"data": []}', b'{"data": [], "usage": null}'])
 def test_an_answer_without_a_count_is_estimated(body: bytes) -> None:
     account = EmbeddingAccount(400)
     account.feed(body)
     assert account.usage() == Usage(100, estimated=True)
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b'{"error": {}}', b'{"data": [], "usage": {"prompt_tokens": "many"}}'])
+def test_what_are_no_embeddings_is_a_failure_that_costs_nothing(body: bytes) -> None:
+    account = EmbeddingAccount(400)
+    account.feed(body)
+    assert isinstance(account.error, UpstreamError)
+    assert (account.outcome, account.usage()) == ("failed", Usage(estimated=True))

@@ -19,12 +19,17 @@ CHECK_S = 20.0
 TRIES = 3  # of a check that was only late
 
 
+def _of(dialect: str, refuses: Sequence[str]) -> frozenset[str]:
+    """Return what is refused in a dialect: `image` is in all of them, `chat.image` in one."""
+    return frozenset(name.removeprefix(f"{dialect}.") for name in refuses)
+
+
 async def _main(drivers: Sequence[type[Driver]]) -> None:
     env = os.environ
     results, sys.stdout = sys.stdout, sys.stderr  # what a client prints is no result
     settings = Settings(env["CLIENT_URL"], env["CLIENT_KEY"], env["CLIENT_MODEL"])
-    refuses = frozenset(env["CLIENT_REFUSES"].split(","))
-    by_dialect = {driver.dialect: Checks(driver, settings, refuses) for driver in drivers}
+    refuses = env["CLIENT_REFUSES"].split(",")
+    by_dialect = {driver.dialect: Checks(driver, settings, _of(driver.dialect, refuses)) for driver in drivers}
     since = until = len(await Log(env["CLIENT_UPSTREAM"]).rows())
     for name in env["CLIENT_CHECKS"].split(","):
         dialect, _, check = name.partition(".")

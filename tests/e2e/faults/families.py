@@ -33,6 +33,6 @@ FAMILIES = {
         Family("azure-responses", _AZURE | {"AZURE_OPENAI_API": "responses"}, "azure/"),
         Family("claude", _CLAUDE, "claude/", relays=("messages",)),
         Family("llama31", {"LLAMA31_ENDPOINT": "{url}/v1"}, "llama31/"),
-        Family("perplexity", _PERPLEXITY, "perplexity/"),
+        Family("perplexity", _PERPLEXITY, "perplexity/", relays=()),
     )
 }

@@ -87,9 +87,10 @@ class Checks {
   constructor(make, settings, refuses) {
     this.make = make;
     this.settings = settings;
-    this.refuses = refuses;
     this.main = make(settings);
     this.dialect = this.main.dialect;
+    // `image` is refused in all dialects, `chat.image` in one.
+    this.refuses = new Set(refuses.map((name) => name.replace(`${this.dialect}.`, "")));
     this.tells = { code: true, retryAfter: true, ...this.main.tells };
   }
 
@@ -335,8 +336,7 @@ function told(error) {
 export async function run(...makers) {
   const env = process.env;
   const settings = { url: env.CLIENT_URL, key: env.CLIENT_KEY, model: env.CLIENT_MODEL, timeoutMs: 30_000 };
-  const refuses = new Set(env.CLIENT_REFUSES.split(","));
-  const checks = makers.map((make) => new Checks(make, settings, refuses));
+  const checks = makers.map((make) => new Checks(make, settings, env.CLIENT_REFUSES.split(",")));
   const byDialect = Object.fromEntries(checks.map((each) => [each.dialect, each]));
   let since = (await new Log(env.CLIENT_UPSTREAM).rows()).length;
   for (const name of env.CLIENT_CHECKS.split(",")) {

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chatbackend.adapters.api.checking import worded
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.errors import ChatError, InvalidRequest, UpstreamError
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -45,6 +45,7 @@ class _Counts(Struct):
 
 
 class _Carrier(Struct):
+    data: list[Any] | None = None
     usage: _Counts | None = None
 
 
@@ -96,24 +97,35 @@ def _floats(vector: bytes) -> list[float]:
 class EmbeddingAccount:
     """Reads an answer that came whole: what it used."""
 
-    events = 0
-    begun = ended = True
-    outcome: CallOutcome | None = None
+    rest = b""
+    ended = True
 
     def __init__(self, request_bytes: int) -> None:
+        self.events = 0
+        self.begun = True
+        self.error: ChatError | None = None
+        self.outcome: CallOutcome | None = None
         self._guess = Usage(request_bytes // CHARACTERS_PER_TOKEN, estimated=True)
         self._counted: Usage | None = None
 
-    def feed(self, chunk: bytes) -> None:
+    def reads(self, content_type: str) -> bool:
+        """Return True: what an answer is, its bytes say."""
+        return bool(content_type)
+
+    def feed(self, chunk: bytes) -> bytes:
         """Take the whole answer."""
-        self.outcome = "completed"
         try:
-            usage = msgspec.json.decode(chunk, type=_Carrier).usage
-        except (msgspec.MsgspecError, RecursionError):
-            return
-        if usage is not None:
-            self._counted = Usage(usage.prompt_tokens)
+            answer = msgspec.json.decode(chunk, type=_Carrier)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            answer = _Carrier()
+        if answer.data is None:
+            self.error, self.outcome = UpstreamError("The provider sent what are no embeddings."), "failed"
+            return chunk
+        self.outcome = "completed"
+        if answer.usage is not None:
+            self._counted = Usage(answer.usage.prompt_tokens)
+        return chunk
 
     def usage(self) -> Usage:
-        """Return the provider's own count, else an estimate by the size of the request."""
-        return self._counted or self._guess
+        """Return the provider's count, else an estimate by the size of the request; nothing for what is no answer."""
+        return Usage(estimated=True) if self.error else self._counted or self._guess

@@ -4,23 +4,22 @@ Source: https://platform.openai.com/docs/api-reference/chat
 """
 
 import re
+from typing import Any
 
 import msgspec
 
 from chatbackend.adapters.api.checking import worded
 from chatbackend.adapters.providers.chat.shapes import ChatUsage
 from chatbackend.adapters.providers.codec import GARBAGE
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.adapters.providers.provider_errors import fault_of, stream_error
+from chatbackend.adapters.wire.relayed_events import RelayedEvents
+from chatbackend.domain.errors import ChatError, InvalidRequest, UpstreamError
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
-TAIL_BYTES = 8_192  # the end of a stream, where usage and the end mark stand
-SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
-DONE = b"data: [DONE]"
-_USAGE = b'"usage":'
-_FINISH = b'"finish_reason"'
-_REASON = re.compile(rb'"finish_reason":\s*"(\w+)"')
-_CUT_SHORT = frozenset((b"length", b"content_filter"))
-_TOKEN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"[^"]|"error":')
+DONE = b"[DONE]"
+_CUT_SHORT = frozenset(("length", "content_filter"))
+_TOKEN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"[^"]')
+_NO_KIND, _A_CHUNK = b'"object":""', b'"object":"chat.completion.chunk"'
 
 
 class Asked(msgspec.Struct):
@@ -30,12 +29,20 @@ class Asked(msgspec.Struct):
     stream: bool | None = None
 
 
-class _Carrier(msgspec.Struct):
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    """A chunk or a whole answer; `error` stands where an answer failed in spite of its status."""
+
+    choices: list[_Choice] | None = None
     usage: ChatUsage | None = None
+    error: Any = None
 
 
 _ASKED = msgspec.json.Decoder(Asked)
-_CARRIER = msgspec.json.Decoder(_Carrier)
+_ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def asked(body: bytes) -> Asked:
@@ -60,96 +67,103 @@ def renamed(body: bytes, model: str) -> bytes:
 
 
 class Account:
-    """Reads along with an answer: its usage, its first token, whether it ended as answers end. `streamed`: it is SSE.
+    """Reads along with an answer: its usage, its first token, how it ended, what was wrong with it.
 
-    A token that is cut between two chunks may be noticed one late: that only delays what waits for it.
+    `streamed`: it is SSE; `feed` returns what of it may be shown. A token that is cut between two chunks may be noticed
+    one late: that only delays what waits for it. `error` is what the provider said of a failure inside its answer, or
+    that it is no answer at all.
     """
 
     def __init__(self, request_bytes: int, *, streamed: bool) -> None:
-        self._streamed = streamed
-        self._request_bytes = request_bytes
         self.events = 0
         self.begun = False
+        self.error: ChatError | None = None
+        self._streamed = streamed
+        self._request_bytes = request_bytes
         self._bytes = 0
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._stream = RelayedEvents(self._event)
+        self._reason: str | None = None
+        self._unfinished = self._marked = False
+        self._usage: Usage | None = None
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the answer, cut anywhere."""
+    def reads(self, content_type: str) -> bool:
+        """Whether an answer of this type can be one: events where a stream was asked for."""
+        return not self._streamed or content_type.startswith("text/event-stream")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes of the answer, cut anywhere; return what may be shown."""
         self._bytes += len(chunk)
-        self._held.append(chunk)
-        if self._streamed:
-            self.events += chunk.count(b"data: ")
-            self.begun = self.begun or _TOKEN.search(chunk) is not None
-            self._held_bytes += len(chunk)
-            if self._held_bytes > TAIL_BYTES + SLACK_BYTES:
-                tail = self._tail[-TAIL_BYTES:]
-                self._held, self._held_bytes = [tail], len(tail)
+        if not self._streamed:
+            self._whole(chunk)
+            return chunk
+        if not self.begun:
+            # Azure's first chunk, which tells of the prompt's filters, is of no kind.
+            chunk = chunk.replace(_NO_KIND, _A_CHUNK, 1)
+            self.begun = _TOKEN.search(chunk) is not None
+        return self._stream.feed(chunk)
+
+    @property
+    def rest(self) -> bytes:
+        """What follows a stream that has ended well: its end mark, whether the provider sent one or not."""
+        return self._stream.rest if self._marked else b"data: [DONE]\n\n"
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is whole: a JSON body is, a stream is once it has its end mark or a finish reason."""
-        if not self._streamed:
-            return True
-        tail = self._tail
-        return _reason(tail) is not None or DONE in tail
+        """Whether the answer is whole: every choice has said why it stopped."""
+        return self._reason is not None and not self._unfinished and self.error is None
 
     @property
     def outcome(self) -> CallOutcome | None:
-        """How the answer ended, None while it has not; an end without a reason for it is the provider's failure."""
-        reason = _reason(self._tail)
-        if reason is None:
-            return "failed" if self._bytes and self.ended else None
-        return "incomplete" if reason in _CUT_SHORT else "completed"
+        """How the answer ended, None while it has not."""
+        if self.error is not None:
+            return "failed"
+        if not self.ended:
+            return None
+        return "incomplete" if self._reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
         """Return the provider's own count, else an estimate by events (a token each) and bytes.
 
         A whole body that is no answer, an error with a status of success, costs nothing.
         """
-        found = _read_usage(self._last_usage())
-        if found is not None:
-            return found
-        if not self._streamed and self.outcome == "failed":
+        if self._usage is not None:
+            return self._usage
+        if not self._streamed and self._bytes and not self.ended:
             return Usage(estimated=True)
         written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
 
-    @property
-    def _tail(self) -> bytes:
-        if len(self._held) > 1:  # joined once for all who look at it
-            self._held = [b"".join(self._held)]
-        return self._held[0] if self._held else b""
+    def _whole(self, body: bytes) -> None:
+        choices = self._read(body)
+        self._unfinished = not choices or any(choice.finish_reason is None for choice in choices)
+        if not choices and self.error is None:
+            self.error = UpstreamError("The provider sent what is no chat completion.")
 
-    def _last_usage(self) -> bytes:
-        """Return the JSON that holds the usage: the whole body, or the last event that speaks of it."""
-        tail = self._tail
-        if not self._streamed:
-            return tail
-        at = tail.rfind(_USAGE)
-        start = tail.rfind(b"data: ", 0, at) if at >= 0 else -1
-        if start < 0:
-            return b""
-        line = tail[start + 6 :].partition(b"\n")[0]
-        return line.rstrip(b"\r")
+    def _event(self, data: bytes) -> bool:
+        if data == DONE:
+            self._marked = True
+            return False
+        self.events += 1
+        self._read(data)
+        return self.error is None
 
-
-def _reason(answer: bytes) -> bytes | None:
-    """Return the last finish reason. Within the text of an answer its quotes would be escaped."""
-    at = answer.rfind(_FINISH)
-    while at >= 0:
-        if found := _REASON.match(answer, at):
-            return found[1]
-        at = answer.rfind(_FINISH, 0, at)
-    return None
-
-
-def _read_usage(body: bytes) -> Usage | None:
-    try:
-        found = _CARRIER.decode(body).usage if body else None
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-    return found.to_domain() if found is not None and found.counts() else None
+    def _read(self, data: bytes) -> list[_Choice]:
+        """Read a chunk or a whole answer; return its choices."""
+        try:
+            answer = _ANSWER.decode(data)
+        except msgspec.ValidationError:  # what we do not need may have any shape
+            return []
+        except GARBAGE:
+            self.error = UpstreamError("The provider sent what is no chat completion.")
+            return []
+        if answer.error:
+            self.error = stream_error(fault_of(data))
+        if answer.usage is not None and answer.usage.counts():
+            self._usage = answer.usage.to_domain()
+        choices = answer.choices or []
+        for choice in choices:
+            self._reason = choice.finish_reason or self._reason
+        return choices
 
 
 def error_event(body: bytes) -> bytes:

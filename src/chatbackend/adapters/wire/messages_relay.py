@@ -3,26 +3,19 @@
 Source: the streaming page of the Anthropic API; `RawMessageStreamEvent` and `Message` in the `anthropic` package.
 """
 
-import re
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from chatbackend.adapters.api.checking import worded
 from chatbackend.adapters.providers.codec import GARBAGE
 from chatbackend.adapters.providers.messages.shapes import ClaudeUsage
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.adapters.providers.provider_errors import fault_of, stream_error
+from chatbackend.adapters.wire.relayed_events import RelayedEvents
+from chatbackend.domain.errors import ChatError, InvalidRequest, UpstreamError
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 
-HEAD_BYTES = 8_192  # the beginning of a stream, where `message_start` tells what went in
-TAIL_BYTES = 8_192  # its end, where `message_delta` tells what came out, and `message_stop` that it is whole
-SLACK_BYTES = 4_096  # how much more is held, so that not every chunk cuts it down anew
-# Inside the text of an answer these quotes would be escaped.
-_START, _DELTA, _STOP = (
-    re.compile(rb'data: ?(\{[^\r\n]*"type"\s*:\s*"' + name + rb'"[^\r\n]*)')
-    for name in (b"message_start", b"message_delta", b"message_stop")
-)
-_TOKEN = b"content_block_delta"
 _CUT_SHORT = frozenset(("max_tokens", "model_context_window_exceeded"))
 
 
@@ -45,6 +38,7 @@ class _Event(msgspec.Struct):
     usage: ClaudeUsage | None = None
     message: "_Event | None" = None
     delta: _Stopped | None = None
+    error: Any = None
 
 
 _ASKED = msgspec.json.Decoder(Asked)
@@ -62,95 +56,118 @@ def asked(body: bytes) -> Asked:
 
 
 class Account:
-    """Reads along with an answer: what it cost, its first token, whether it ended as answers end.
+    """Reads along with an answer: what it cost, its first token, how it ended, what was wrong with it.
 
-    `streamed`: it is SSE. A token that is cut between two chunks may be noticed late: that only delays what waits.
+    `streamed`: it is SSE; `feed` returns what of it may be shown. `error` is what the provider said of a failure inside
+    its answer, or that it is no answer at all.
     """
 
     def __init__(self, request_bytes: int, *, streamed: bool) -> None:
-        self._streamed = streamed
-        self._request_bytes = request_bytes
         self.events = 0
         self.begun = False
+        self.error: ChatError | None = None
+        self._streamed = streamed
+        self._request_bytes = request_bytes
         self._bytes = 0
-        self._head = b""
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._stream = RelayedEvents(self._event)
+        self._usage: ClaudeUsage | None = None
+        self._counted = False  # the provider has said what came out
+        self._reason: str | None = None
+        self._stopped = not streamed
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the answer, cut anywhere."""
+    def reads(self, content_type: str) -> bool:
+        """Whether an answer of this type can be one: events where a stream was asked for."""
+        return not self._streamed or content_type.startswith("text/event-stream")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes of the answer, cut anywhere; return what may be shown."""
         self._bytes += len(chunk)
-        self._held.append(chunk)
-        if not self._streamed:
-            return
-        if len(self._head) < HEAD_BYTES:
-            self._head += chunk[: HEAD_BYTES - len(self._head)]
-        deltas = chunk.count(b'"' + _TOKEN)
-        self.events += deltas
-        self.begun = self.begun or deltas > 0
-        self._held_bytes += len(chunk)
-        if self._held_bytes > TAIL_BYTES + SLACK_BYTES:
-            tail = self._tail[-TAIL_BYTES:]
-            self._held, self._held_bytes = [tail], len(tail)
+        if self._streamed:
+            return self._stream.feed(chunk)
+        self._whole(chunk)
+        return chunk
+
+    @property
+    def rest(self) -> bytes:
+        """What was held back of a stream, to be shown once it has ended well: its end."""
+        return self._stream.rest
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is whole: a body that is a message, a stream that has told that it stopped."""
-        if self._streamed:
-            return _STOP.search(self._tail) is not None
-        whole = self._last()
-        return whole is not None and whole.type == "message"
+        """Whether the answer is whole: it has said why it stopped, and a stream that it did."""
+        return self._stopped and self._reason is not None and self.error is None
 
     @property
     def outcome(self) -> CallOutcome | None:
-        """How the answer ended, None while it has not; an end without a reason for it is the provider's failure."""
+        """How the answer ended, None while it has not."""
+        if self.error is not None:
+            return "failed"
         if not self.ended:
             return None
-        last = self._last() or _Event()
-        reason = last.delta.stop_reason if last.delta else last.stop_reason
-        if reason is None:
-            return "failed"
-        return "incomplete" if reason in _CUT_SHORT else "completed"
+        return "incomplete" if self._reason in _CUT_SHORT else "completed"
 
     def usage(self) -> Usage:
         """Return the provider's own count; of what it did not tell, an estimate by deltas (a token each) and bytes.
 
         A whole body that is no answer, an error with a status of success, costs nothing.
         """
-        told, first, last = ClaudeUsage(), self._first(), self._last()
-        if first is not None and first.message is not None and first.message.usage is not None:
-            told.update(first.message.usage)
-        if last is not None and last.usage is not None:
-            told.update(last.usage)
+        told = self._usage or ClaudeUsage()
+        if self._counted:
             return told.to_domain()
-        if self._bytes and not self._streamed and self.outcome in (None, "failed"):
+        if not self._streamed and self._bytes and not self.ended:
             return Usage(estimated=True)
         written = self.events if self._streamed else self._bytes // CHARACTERS_PER_TOKEN
         if told.input_tokens is None:
             return Usage(self._request_bytes // CHARACTERS_PER_TOKEN, written, estimated=True)
         return replace(told.to_domain(), output_tokens=max(written, told.output_tokens or 0), estimated=True)
 
-    @property
-    def _tail(self) -> bytes:
-        return b"".join(self._held)
+    def _whole(self, body: bytes) -> None:
+        message = self._read(body)
+        if message is None:
+            return
+        if message.type != "message" and self.error is None:
+            self.error = UpstreamError("The provider sent what is no message.")
+        self._reason = message.stop_reason
+        self._count(message.usage, final=True)
 
-    def _first(self) -> _Event | None:
-        found = _START.search(self._head) if self._streamed else None
-        return _read(found[1]) if found else None
+    def _event(self, data: bytes) -> bool:
+        event = self._read(data)
+        if event is None:
+            return self.error is None
+        match event.type:
+            case "content_block_delta":
+                self.events += 1
+                self.begun = True
+            case "message_start" if event.message is not None:
+                self._count(event.message.usage, final=False)
+            case "message_delta":
+                self._reason = (event.delta.stop_reason if event.delta else None) or self._reason
+                self._count(event.usage, final=True)
+            case "message_stop":
+                self._stopped = True
+                return False
+            case _:
+                pass
+        return self.error is None
 
-    def _last(self) -> _Event | None:
-        """Return the whole message, or the last event that tells how it stopped."""
-        if not self._streamed:
-            return _read(self._tail)
-        found: list[bytes] = _DELTA.findall(self._tail)
-        return _read(found[-1]) if found else None
+    def _count(self, usage: ClaudeUsage | None, *, final: bool) -> None:
+        if usage is not None:
+            self._usage = self._usage or ClaudeUsage()
+            self._usage.update(usage)
+            self._counted = self._counted or final
 
-
-def _read(data: bytes) -> _Event | None:
-    try:
-        return _EVENT.decode(data)
-    except GARBAGE:
-        return None
+    def _read(self, data: bytes) -> _Event | None:
+        """Read an event or a whole message; None for one of another shape, which may still be shown."""
+        try:
+            event = _EVENT.decode(data)
+        except msgspec.ValidationError:
+            return None
+        except GARBAGE:
+            self.error = UpstreamError("The provider sent what is no event of a message.")
+            return None
+        if event.type == "error" or event.error:
+            self.error = stream_error(fault_of(data))
+        return event
 
 
 def error_event(body: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from chatbackend.adapters.wire.whole_events import WholeEvents
 from chatbackend.domain.errors import UpstreamError
 from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request
 from chatbackend.infra.web.wire import wire_of
@@ -16,15 +15,14 @@ async def send_relayed(
     request.answered |= {DEPLOYMENT: relayed.call.model, ATTEMPTS: str(attempts)}
     if not stream:
         return await request.answer(200, relayed.body)
-    wire, events = wire_of(request.scope), WholeEvents()
+    wire = wire_of(request.scope)
     kind = (b"content-type", relayed.content_type.encode("latin-1", "replace"))
 
     async def start() -> None:
         await request.start(200, [kind, (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
 
     try:
-        last = await relayed.pass_on(start, lambda chunk: wire.write(events.feed(chunk)), wire.drained)
-        last = events.rest + last
+        last = await relayed.pass_on(start, wire.write, wire.drained)
     except UpstreamError as error:
         last = told(error)
     return await request.send({"type": "http.response.body", "body": last})

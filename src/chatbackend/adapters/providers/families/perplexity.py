@@ -1,5 +1,8 @@
 """Perplexity's Sonar: Chat Completions that search the web and cite it.
 
+Nothing is relayed: its chunks report usage again and again and end in a kind of their own, which clients of the dialect
+add up or refuse; and its sources become citations only where they are read.
+
 Source: https://docs.perplexity.ai/api-reference/sonar-post
 """
 
@@ -26,5 +29,4 @@ PERPLEXITY = Family(
         refuses=frozenset(("stop", "seed", "top_logprobs", "parallel_tool_calls", "verbosity", "user")),
     ),
     url=url,
-    relays={"chat": "/chat/completions"},
 )
