@@ -10,10 +10,12 @@ import pytest
 
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.domain.conversations import Conversation
-from chatbackend.domain.errors import ChatError, InvalidRequest
+from chatbackend.domain.errors import ChatError, InvalidRequest, NotFound
 from chatbackend.domain.identity import Principal
+from chatbackend.domain.indexing import Chunking
 from chatbackend.domain.items import InputText, Message
 from chatbackend.domain.responses import CANCELLED, COMPLETED, Ask, Response, end
+from chatbackend.domain.vector_stores import Attachment
 from chatbackend.infra.db import jobs
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.facts import Facts
@@ -23,6 +25,8 @@ from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.transaction import Transaction
 from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.usecases.ports import Once
+from tests.infra.db.file_world import ME as FILE_OWNER
+from tests.infra.db.file_world import world_on
 from tests.support.model_events import numbered
 from tests.support.postgres import migrated
 
@@ -30,6 +34,12 @@ pytestmark = pytest.mark.anyio
 T = TypeVar("T")
 ME = Principal("t", "app", "app", "key_1")
 MANY = 50
+
+
+LOST_CHUNKS = (
+    "SELECT f.file_id FROM vector_store_files f LEFT JOIN chunk_sets s ON s.id = f.chunk_set_id WHERE s.id IS NULL"
+)
+LOST_FILES = "SELECT v.file_id FROM vector_store_files v LEFT JOIN files f ON f.id = v.file_id WHERE f.id IS NULL"
 
 
 class Clock:
@@ -198,6 +208,48 @@ async def test_every_owner_has_an_epoch_of_its_own(both: tuple[Process, Process]
 
     await at_once([lambda number=number: start(number) for number in range(5)])
     assert sorted(found) == list(range(1, MANY + 1))
+
+
+@pytest.mark.parametrize("way", [0, 1])
+async def test_no_file_in_a_store_loses_its_chunks_to_a_detach_elsewhere(
+    both: tuple[Process, Process], way: int
+) -> None:
+    """The last store that uses a chunk set lets go of it while another takes the same file."""
+    one, other = world_on(both[way].database), world_on(both[1 - way].database)
+    await one.file("f")
+    for number in range(15):
+        own = Attachment("f", chunking=Chunking(100 + number, 0))
+        await one.store(f"from_{number}", own)
+        await one.store(f"to_{number}")
+        await at_once(
+            [
+                lambda number=number: one.store_files.detach(FILE_OWNER, f"from_{number}", "f"),
+                lambda number=number, own=own: other.store_files.attach(FILE_OWNER, f"to_{number}", [own]),
+            ]
+        )
+    assert await one.rows(LOST_CHUNKS) == []
+
+
+@pytest.mark.parametrize("way", [0, 1])
+async def test_no_deleted_file_is_put_into_a_store(both: tuple[Process, Process], way: int) -> None:
+    one, other = world_on(both[way].database), world_on(both[1 - way].database)
+    await one.store("vs")
+    for number in range(15):
+        name = f"f_{number}"
+        await one.file(name)
+
+        async def attach(name: str = name) -> object:
+            try:
+                return await other.store_files.attach(FILE_OWNER, "vs", [Attachment(name)])
+            except NotFound:
+                return None
+
+        async def delete(name: str = name) -> object:
+            return await one.files.delete(FILE_OWNER, name)
+
+        await at_once([attach, delete])
+    assert await one.rows(LOST_FILES) == []
+    assert await one.rows(LOST_CHUNKS) == []
 
 
 async def test_turns_in_many_conversations_go_on_side_by_side(both: tuple[Process, Process]) -> None:

@@ -120,14 +120,19 @@ class World:
 async def open_world(folder: Path, kind: Kind = "sqlite") -> AsyncGenerator[World, None]:
     """Open everything on a truth of its own."""
     async with truth(kind, folder) as database:
-        clock = TestClock()
-        yield World(
-            database,
-            clock,
-            StoredFiles(database, clock),
-            StoredIndexing(database, clock),
-            StoredPassages(database, clock, max_cache_bytes=2**20),
-            VectorStores(database, clock),
-            StoreFiles(database, clock),
-            StoredJobs(database, clock),
-        )
+        yield world_on(database)
+
+
+def world_on(database: Database) -> World:
+    """Return everything on an open truth."""
+    clock = TestClock()
+    return World(
+        database,
+        clock,
+        StoredFiles(database, clock),
+        StoredIndexing(database, clock),
+        StoredPassages(database, clock, max_cache_bytes=2**20),
+        VectorStores(database, clock),
+        StoreFiles(database, clock),
+        StoredJobs(database, clock),
+    )

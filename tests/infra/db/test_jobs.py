@@ -48,6 +48,14 @@ async def test_jobs_are_claimed_once_in_the_order_they_fell_due(world: World) ->
     assert await world.jobs.next_due_s() is None
 
 
+async def test_whatever_a_failure_says_is_kept(world: World) -> None:
+    await add(world, "index", "1")
+    job = await world.jobs.claim()
+    assert job is not None
+    await world.jobs.fail(job, "bad byte \0 in it", give_up=True)
+    assert (await world.rows("SELECT state, error FROM jobs"))[0] == {"state": "given_up", "error": "bad byte  in it"}
+
+
 async def test_a_new_job_is_due_even_if_the_clock_goes_back(world: World) -> None:
     await add(world, "index", "1")
     world.clock.time -= 3600

@@ -115,7 +115,7 @@ class StoredJobs:
             "id_": job.id,
             "state_": "given_up" if give_up else "queued",
             "run_after_": self._micros() + int(job.retry_after_s * MICROS),
-            "error_": error,
+            "error_": error.replace("\0", ""),  # whatever a parser said: PostgreSQL keeps no NUL
         }
 
         async def work(tx: Transaction) -> None:
