@@ -35,7 +35,11 @@ LOGPROB = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
 CITED = {"type": "file_citation", "file_id": "f", "index": 1, "filename": "a", "new": 1}
 INPUT_ITEM: TypeAdapter[ResponseInputItem] = TypeAdapter(ResponseInputItem)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
-SCALARS = st.text(st.characters(codec="utf-8"), max_size=4) | st.booleans() | st.floats(allow_nan=False, width=32)
+SCALARS = (
+    st.text(st.characters(codec="utf-8"), max_size=4)
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
+)
 STATUSES = st.sampled_from(["in_progress", "completed", "incomplete"])
 INPUT_PARTS = st.one_of(
     st.builds(InputText, TEXT),

@@ -281,7 +281,7 @@ def _shown(request: CreateRequest) -> dict[str, Any]:
         "frequency_penalty": request.frequency_penalty or 0.0,
         "tool_choice": request.tool_choice or "auto",
         "tools": [_shown_tool(tool) for tool in request.tools or ()],
-        "text": {"format": {"type": "text"}, **(_given(request.text) if request.text else {})},
+        "text": _shown_text(request.text or TextConfig()),
         "reasoning": {"effort": None, "summary": None, **(_given(request.reasoning) if request.reasoning else {})},
         "truncation": request.truncation or "disabled",
         "user": request.user,
@@ -289,6 +289,13 @@ def _shown(request: CreateRequest) -> dict[str, Any]:
         "prompt_cache_key": request.prompt_cache_key,
         "service_tier": request.service_tier or "default",
     }
+
+
+def _shown_text(text: TextConfig) -> dict[str, Any]:
+    shown = {"format": {"type": "text"}, **_given(text)}
+    if isinstance(text.format, SchemaFormat):
+        shown["format"] = {"description": None, "strict": False, **shown["format"]}
+    return shown
 
 
 def _shown_tool(tool: Function | FileSearchTool) -> dict[str, Any]:
