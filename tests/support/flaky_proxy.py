@@ -1,4 +1,4 @@
-"""A TCP proxy that counts what passes, and loses replies or requests when told to."""
+"""A TCP proxy that counts what passes, and loses replies or keeps requests back when told to."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +18,8 @@ class FlakyProxy:
         self.sent = 0  # segments from clients
         self.swallowed = 0
         self.swallow: Callable[[bytes], bool] = lambda _: False  # asked of each request: is its reply to be lost?
-        self.hold: Callable[[bytes], bool] = lambda _: False  # asked of each request: is it never to arrive?
+        self.hold: Callable[[bytes], bool] = lambda _: False  # asked of each request: is it to wait for `released`?
+        self.released = anyio.Event()
 
     @property
     def url(self) -> str:
@@ -49,8 +50,9 @@ class FlakyProxy:
                     self.sent += 1
                     if self.swallow(chunk):
                         doomed.set()
-                    if not self.hold(chunk):
-                        await server.send(chunk)
+                    if self.hold(chunk):
+                        await self.released.wait()
+                    await server.send(chunk)
 
             async def back() -> None:
                 async for chunk in server:

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
@@ -283,8 +284,12 @@ async def test_no_reader_asks_without_end_for_what_the_log_lost(server: OwnRedis
 
 
 async def asked(server: OwnRedis) -> int:
-    told = str(await ask(server.url, "INFO", "stats"))
-    return int(told.partition("total_commands_processed:")[2].partition("\\r\\n")[0])
+    return int((await told(server, "stats")).partition(b"total_commands_processed:")[2].partition(b"\r\n")[0])
+
+
+async def told(server: OwnRedis, section: str) -> bytes:
+    """Return what Redis tells of itself."""
+    return cast("bytes", await ask(server.url, "INFO", section))
 
 
 async def test_a_lost_subscription_misses_nothing(server: OwnRedis) -> None:
@@ -303,6 +308,27 @@ async def test_a_lost_subscription_misses_nothing(server: OwnRedis) -> None:
                     await ask(server.url, "CLIENT", "KILL", "TYPE", "pubsub")
                     await put(log, number)
             assert moved == [True]
+
+
+async def test_what_is_appended_before_a_subscription_is_confirmed_is_seen_at_once_then(server: OwnRedis) -> None:
+    proxy = FlakyProxy(server.url)
+    proxy.hold = lambda request: b"SUBSCRIBE" in request
+    moved = list[bool]()
+
+    async def wait(log: EventLog) -> None:
+        moved.append(await log.moved("r", after=-1, timeout_s=60))
+
+    with anyio.fail_after(5):
+        async with proxy.running(), RedisEventLog(proxy.url, poll_s=60) as log, anyio.create_task_group() as group:
+            await log.open("r", fence=1)
+            await ask(server.url, "CONFIG", "RESETSTAT")  # the script asks so, too
+            group.start_soon(wait, log)
+            while b"cmdstat_hmget:" not in await told(server, "commandstats"):  # noqa: ASYNC110 - Redis tells nobody that it was asked
+                await anyio.sleep(0.01)
+            await put(log, 0)
+            assert moved == []
+            proxy.released.set()
+    assert moved == [True]
 
 
 async def test_where_no_subscription_is_confirmed_heads_are_asked_for(server: OwnRedis) -> None:

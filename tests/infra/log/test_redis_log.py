@@ -84,13 +84,14 @@ async def test_an_end_that_is_all_of_a_stream_is_kept_no_longer(name: str, log: 
     assert DAY_S <= left < 2 * DAY_S
 
 
-async def test_streams_that_lack_their_end_are_known(log: RedisEventLog) -> None:
+async def test_streams_that_lack_their_end_are_known(name: str, log: RedisEventLog) -> None:
     for response_id in ("r", "ended", "deleted"):
         await log.open(response_id, fence=1)
     await put(log, 0)
     await log.append("ended", fence=1, expected=0, events=[LogEvent(0, "end", b"{}")], ended=True)
     await log.delete("deleted")
     assert await log.unended() == ["r"]
+    assert await ask(address(), "SMEMBERS", f"{name}:unended") == [b"r"]
 
 
 async def test_a_stream_whose_state_was_lost_still_lacks_its_end(name: str, log: RedisEventLog) -> None:
