@@ -1,12 +1,22 @@
 """Five tenants with canaries: however they ask, nobody is ever shown a word of another."""
 
 import random
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import openai
 import pytest
 
+from chatbackend import bootstrap
+from chatbackend.adapters.api.operations import operations
+from chatbackend.config import load
 from chatbackend.domain.identity import ApiKey
+from chatbackend.infra.db.keys import Keys
+from chatbackend.infra.db.sqlite import SqliteDatabase
+from chatbackend.infra.web.app import WebApp
+from chatbackend.infra.web.auth import hash_key
 from tests.integration.test_files_to_search import Letters
 from tests.support.file_app import file_app
 
@@ -81,3 +91,53 @@ async def _refused(client: openai.AsyncOpenAI, store: str, file: str, *, own_sto
     for way in ways:
         with pytest.raises(openai.NotFoundError):
             await way
+
+
+OWNERS = {
+    "tenant0": {},
+    "tenant1": {},
+    "tenant0, another user": {"chatbackend-user": "eve"},
+}
+BODIES: dict[str, Any] = {"items": [{"type": "message", "role": "user", "content": "x"}], "metadata": {"x": "y"}}
+
+
+@pytest.fixture
+async def web(tmp_path: Path) -> AsyncGenerator[WebApp, None]:
+    """The whole server, with a key of each of two tenants."""
+    async with bootstrap.build(load({"CHATBACKEND_DATA_DIR": str(tmp_path)})) as app:
+        async with SqliteDatabase(tmp_path / "truth.db") as database:
+            for name in TENANTS[:2]:
+                await Keys(database).add(ApiKey(f"key_{name}", name, "app", "", 0), hash_key(f"sk-{name}"))
+        yield app.web
+
+
+def speaking(web: WebApp, owner: str) -> httpx2.AsyncClient:
+    """Return a client of one of the owners."""
+    headers = {"authorization": f"Bearer sk-{owner.partition(',')[0]}", **OWNERS[owner]}
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=web), base_url="http://test", headers=headers)
+
+
+@pytest.mark.parametrize("stranger", list(OWNERS)[1:])
+async def test_no_route_of_conversations_shows_or_changes_a_strangers(web: WebApp, stranger: str) -> None:
+    """Every route that names a conversation is tried: a new one is in the table of operations, and so in here."""
+    async with speaking(web, "tenant0") as mine, speaking(web, stranger) as theirs:
+        items = [{"type": "message", "role": "user", "content": "canarysecret", "id": "msg_secret"}]
+        made = (await mine.post("/v1/conversations", json={"items": items})).json()
+        before = (await mine.get(f"/v1/conversations/{made['id']}?include=chatbackend.state")).json()
+        tried = 0
+        for method, template in operations():
+            if "{conversation_id}" not in template:
+                continue
+            path = template.format(conversation_id=made["id"], item_id="msg_secret")
+            for query in ({}, {"include": "chatbackend.state"}, {"erase": "true"}):
+                body = BODIES if method == "POST" else None
+                refused = await theirs.request(method, path, json=body, params=query)
+                assert refused.status_code == 404, (method, template, refused.text)
+                assert refused.json()["error"]["code"] == "conversation_not_found"
+                assert "canarysecret" not in refused.text
+                tried += 1
+        assert tried >= 3 * 10
+        for query in ({}, {"q": "canarysecret"}, {"archived": "any", "q": "canary"}):
+            assert (await theirs.get("/v1/conversations", params=query)).json()["data"] == []
+        assert (await mine.get(f"/v1/conversations/{made['id']}?include=chatbackend.state")).json() == before
+        assert len((await mine.get("/v1/conversations", params={"q": "canarysecret"})).json()["data"]) == 1
