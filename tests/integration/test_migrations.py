@@ -1,5 +1,6 @@
 """The migrations make exactly the schema that the code is written against, from nothing and once."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -104,3 +105,42 @@ def test_the_event_log_is_made_where_it_is_missing_and_left_where_it_is(tmp_path
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM streams").fetchone() == (1,)
     assert {name for name, _ in schema(path)} >= set(EVENTS_METADATA.tables)
+
+
+def test_what_was_said_before_a_release_is_found_by_it(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'old.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for name in ("conv_a", "conv_b"):
+            row = (name, "t", "o", 7, b"{}", 3)
+            connection.exec_driver_sql(
+                "INSERT INTO conversations (id, tenant, owner, created_at, metadata, next_turn) VALUES (?,?,?,?,?,?)",
+                row,
+            )
+        said = [
+            ("assistant", "output_text", "Hello"),
+            ("user", "input_text", "About  tea"),
+            ("user", "input_text", "!"),
+        ]
+        items = [
+            {"type": "message", "id": f"msg_{number}", "role": role, "content": [{"type": kind, "text": text}]}
+            for number, (role, kind, text) in enumerate(said * 100)  # more than are read at once
+        ]
+        items.append({"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"})
+        for turn, item in enumerate(reversed(items)):  # written in another order than that of the turns
+            place = (item["id"], "t", "o", "conv_a", len(items) - turn, "input", 0, json.dumps(item).encode())
+            connection.exec_driver_sql(
+                "INSERT INTO items (id, tenant, owner, conversation_id, turn, direction, position, body)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                place,
+            )
+        command.upgrade(config, "head")
+        found = connection.exec_driver_sql("SELECT id, derived_title, updated_at FROM conversations ORDER BY id").all()
+        words = connection.exec_driver_sql("SELECT item_id, words FROM conversation_words").all()
+    engine.dispose()
+    assert [tuple(row) for row in found] == [("conv_a", "About tea", 7), ("conv_b", None, 7)]
+    assert len(words) == 200
+    assert {tuple(row) for row in words} >= {("msg_0", " hello"), ("msg_298", " about tea")}
