@@ -223,6 +223,34 @@ async def test_a_commit_whose_answer_is_lost_is_asked_about(url: str, *, deliver
         assert list(await facts(database)) == (["a"] if deliver else [])
 
 
+async def test_what_waited_while_the_lease_was_lost_is_not_written(url: str) -> None:
+    held = True
+
+    def allowed() -> None:
+        if not held:
+            raise Unavailable("no lease")
+
+    async with PostgresDatabase(url, writers=1, allowed=allowed) as database, postgres_gate(url) as gate:
+        refused: list[Unavailable] = []
+
+        async def write(name: str) -> None:
+            try:
+                await database.write(adds(name))
+            except Unavailable as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(database.write, gate.wait)
+            await gate.reached()
+            for name in ("a", "b"):
+                group.start_soon(write, name)
+            await anyio.wait_all_tasks_blocked()
+            held = False
+            await gate.open()
+        assert len(refused) == 2
+        assert await facts(database) == {}
+
+
 async def test_one_server_holds_a_database_and_gives_it_back(url: str) -> None:
     prepared: list[int] = []
 

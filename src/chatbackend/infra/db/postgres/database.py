@@ -85,8 +85,7 @@ class PostgresDatabase:
         """See `Database.write`. Cancelling the wait does not undo the write."""
         if self._closed:
             raise _closed()
-        if self._allowed is not None:
-            self._allowed()
+        self._check_allowed()
         if len(self._waiting) >= WAITING_MAX:
             raise Unavailable("Too many writes are waiting.", code="overloaded")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -185,6 +184,7 @@ class PostgresDatabase:
         _tell(piece)
 
     async def _in_transaction(self, run: Callable[[Runner], Awaitable[None]]) -> None:
+        self._check_allowed()  # again: the piece may have waited
         number: str | None = None
         try:
             async with self._write_links.transaction(_WRITE) as connection:
@@ -194,6 +194,10 @@ class PostgresDatabase:
         except LOST:
             if number is None or not await self._committed(number):
                 raise
+
+    def _check_allowed(self) -> None:
+        if self._allowed is not None:
+            self._allowed()
 
     async def _committed(self, number: str) -> bool:
         """Return whether a transaction was committed whose COMMIT had no answer."""
