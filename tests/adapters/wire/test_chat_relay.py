@@ -194,7 +194,7 @@ def test_only_events_are_a_stream() -> None:
 
 @pytest.mark.parametrize("text", [b"", b'\\"object\\":\\"\\"'])
 def test_azures_first_chunk_is_given_its_kind_and_others_are_left_alone(text: bytes) -> None:
-    first = b'data: {"id":"","object":"","choices":[],"prompt_filter_results":[]}\n\n'
+    first = b'data: {"id":"","object": "","choices":[],"prompt_filter_results":[]}\n\n'
     other = DELTA.replace(b"hi", text)
     kind = b'"object":"chat.completion.chunk"'
-    assert shown(first, other)[0] == first.replace(b'"object":""', kind) + other
+    assert shown(first, other)[0] == first.replace(b'"object": ""', kind) + other

@@ -19,7 +19,7 @@ from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, CallOutcome, Usage
 DONE = b"[DONE]"
 _CUT_SHORT = frozenset(("length", "content_filter"))
 _TOKEN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"[^"]')
-_NO_KIND, _A_CHUNK = b'"object":""', b'"object":"chat.completion.chunk"'
+_NO_KIND, _A_CHUNK = re.compile(rb'"object":\s*""'), b'"object":"chat.completion.chunk"'
 
 
 class Asked(msgspec.Struct):
@@ -98,7 +98,7 @@ class Account:
             return chunk
         if not self.begun:
             # Azure's first chunk, which tells of the prompt's filters, is of no kind.
-            chunk = chunk.replace(_NO_KIND, _A_CHUNK, 1)
+            chunk = _NO_KIND.sub(_A_CHUNK, chunk, count=1)
             self.begun = _TOKEN.search(chunk) is not None
         return self._stream.feed(chunk)
 
