@@ -126,3 +126,24 @@ def test_any_value_is_read_or_refused_in_one_line_that_names_its_variable(name: 
         assert len(line.splitlines()) == 1
         if name in KEYS and len(value) > 3:
             assert value not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{SECRET}@db/chat",
+        f"postgres://me:{SECRET}@a:5432,b:5433/chat?target_session_attrs=read-write",
+        "postgresql:///chat?host=/var/run/postgresql",
+    ],
+)
+def test_an_address_of_postgresql_is_taken_as_it_is_and_never_shown(url: str) -> None:
+    settings = load({"DATABASE_URL": url})
+    assert settings.postgres() == url
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("url", [f"sqlite:///{SECRET}", f"postgresql://h:99999/x?password={SECRET}", f"//{SECRET}"])
+def test_an_address_of_anything_else_is_refused_without_being_shown(url: str) -> None:
+    line = refusal(DATABASE_URL=url)
+    assert line.startswith("DATABASE_URL")
+    assert SECRET not in line

@@ -39,7 +39,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("use postgresql://USER:PASSWORD@HOST/DATABASE, or unset it to use the embedded SQLite")
-    if parts.port == 0:  # reading it raises ValueError where it is none
+    if "," not in parts.netloc and parts.port == 0:  # reading it raises ValueError where it is none; hosts may be many
         raise ValueError("use a port from 1 to 65535, or none")
     return value
 
