@@ -268,6 +268,9 @@ class FakeModels:
     def route(self, name: str) -> Route:
         return Route(self.find(name).name, ((Target("provider/m"),),))
 
+    def names(self) -> Sequence[str]:
+        return []
+
     def all(self) -> Sequence[Deployment]:
         return [self._deployment]
 
