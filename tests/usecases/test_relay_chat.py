@@ -1,5 +1,6 @@
 """A relayed call: one ledger row, committed before the first byte, settled however it ends."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import replace
 from itertools import count
@@ -338,6 +339,62 @@ async def test_a_stream_that_hangs_before_its_first_token_goes_to_the_next_deplo
     assert await Client().hear(relayed) == [b"ab", b"cd"]
 
 
+@pytest.mark.parametrize(
+    ("stream", "timeouts"),
+    [(True, Timeouts(first_token_s=0.01)), (True, Timeouts(total_s=0.01)), (False, Timeouts(total_s=0.01))],
+)
+async def test_who_sends_no_head_in_time_is_left_for_the_next_deployment(
+    stream: bool,  # noqa: FBT001  # a parameter of the test
+    timeouts: Timeouts,
+) -> None:
+    steps, book = Steps(), Book(Steps())
+    relays = relaying(book, m=Upstream(steps, TimeoutError()), n=Upstream(steps))
+    with anyio.fail_after(5):
+        relayed, _ = await relays(ME, replace(TWO, rules=Rules(timeouts)), passed_on(Told(), stream=stream))
+    assert relayed.call.model == "p/n"
+    assert book.settlements[0] == Settlement(Usage(9, estimated=True), "failed")
+
+
+async def test_who_begins_late_is_given_up_where_nobody_else_can_be_asked_too() -> None:
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Hanging))
+    with anyio.fail_after(5), pytest.raises(UpstreamTimeout):
+        await relays(ME, replace(ONE, rules=Rules(Timeouts(first_token_s=0.01))), passed_on(Told()))
+    assert steps[-2:] == ["hung up", "settled"]
+
+
+async def test_who_sends_much_and_says_nothing_is_left() -> None:
+    class Pinging(Answer):
+        async def read(self) -> bytes:
+            return b"a" * 65536
+
+    steps = Steps()
+    relays = relaying(Book(steps), m=Upstream(steps, answer=Pinging), n=Upstream(steps))
+    relayed, _ = await relays(ME, TWO, passed_on(Told()))
+    assert relayed.call.model == "p/n"
+
+
+async def test_a_refused_call_is_settled_when_its_task_is_cancelled_before_its_row_is_there() -> None:
+    waits, never = asyncio.Event(), asyncio.Event()
+
+    class Slow(Book):
+        def started(self, principal: Principal, call: Call) -> Awaitable[None]:
+            async def commit() -> None:
+                waits.set()
+                await never.wait()
+
+            return commit()
+
+    book = Slow(Steps())
+    relays = relaying(book, m=Upstream(Steps(), UpstreamError("no")))
+    task = asyncio.create_task(relays(ME, ONE, passed_on(Told())))
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert book.settlements == [Settlement(Usage(estimated=True), "failed")]
+
+
 async def test_the_time_of_a_whole_answer_is_limited() -> None:
     steps = Steps()
     relays = relaying(Book(steps), m=Upstream(steps, answer=Hanging))
@@ -358,10 +415,34 @@ async def test_the_time_of_a_stream_is_limited_after_its_first_token_too() -> No
 async def test_a_stream_that_crawls_is_a_fault() -> None:
     relays = relaying(Book(Steps()), m=Upstream(Steps()))
     rules = Rules(min_tokens_per_s=1e9, pace_window_s=0)
-    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told()))
+    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told(ended=False)))
     with pytest.raises(UpstreamTimeout) as caught:
         await Client().hear(relayed)
     assert caught.value.code == "upstream_slow"
+
+
+async def test_a_client_that_crawls_is_no_fault_of_the_provider() -> None:
+    class Long(Answer):
+        pieces = (b"ab", b"c", b"c", b"c", b"cd")
+
+    class Crawling(Client):
+        async def drained(self) -> None:
+            await anyio.sleep(0.03)
+
+    relays = relaying(Book(Steps()), m=Upstream(Steps(), answer=Long))
+    rules = Rules(min_tokens_per_s=100, pace_window_s=0.02)
+    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told(ended=False)))
+    client = Crawling(full=True)
+    with pytest.raises(UpstreamCut):  # not `UpstreamTimeout`, and only behind the last byte
+        await client.hear(relayed)
+    assert b"".join(client.chunks) == b"abccccd"
+
+
+async def test_an_answer_that_is_whole_is_not_given_up_for_having_been_slow() -> None:
+    relays = relaying(Book(Steps()), m=Upstream(Steps()))
+    rules = Rules(min_tokens_per_s=1e9, pace_window_s=0)
+    relayed, _ = await relays(ME, replace(ONE, rules=rules), passed_on(Told(ended=True)))
+    assert await Client().hear(relayed) == [b"ab", b"cd"]
 
 
 async def test_a_stream_that_keeps_up_is_not_disturbed() -> None:

@@ -1,7 +1,7 @@
 """Pass a Chat Completions request on to its provider, bytes as they are, with one ledger row a call."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
@@ -15,6 +15,9 @@ from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.ports import Api, Call, Drained, RelayedAnswer, RelayLedger, Take
 from chatbackend.usecases.travel import travel
+
+MAX_HELD_BYTES = 1 << 20  # of a stream before its first token
+_LATE = "The provider did not answer in time."
 
 
 class Account(Protocol):
@@ -91,8 +94,12 @@ class Relayed:
 
         Raises: UpstreamError (and below).
         """
+        came = 0
         while not self._account.begun and self._account.error is None and (chunk := await self._answer.read()):
             self._held.append(self._account.feed(chunk))
+            came += len(chunk)
+            if came > MAX_HELD_BYTES:
+                raise UpstreamError("The provider sends much and says nothing.")
         if not self._held:
             raise UpstreamCut("The provider's answer ended before it began.")
         if not self._account.begun:
@@ -121,7 +128,7 @@ class Relayed:
             await start()
             if self._held:
                 write(b"".join(self._held))
-            with nullcontext() if self._ends_at == inf else anyio.fail_after(self._ends_at - anyio.current_time()):
+            with _by(self._ends_at):
                 shown = self._account.feed(await self._answer.pass_on(take, drained))
             if not self._account.ended:
                 write(shown)
@@ -168,7 +175,7 @@ class Relayed:
             welcome = write(feed(chunk))
             if pace is not None:
                 came, seen = account.events - seen, account.events
-                slow = slow or pace.slow(came, anyio.current_time())
+                slow = slow or (pace.slow(came, anyio.current_time()) and not account.ended)
             return welcome and account.error is None and not slow
 
         async def room() -> None:
@@ -176,7 +183,10 @@ class Relayed:
                 raise account.error
             if slow:
                 raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
+            full_at = anyio.current_time()
             await drained()
+            if pace is not None:
+                pace.skip(anyio.current_time() - full_at)  # the client is slow, not the provider
 
         return take, room
 
@@ -225,32 +235,32 @@ class _Trip:
 
     async def dial(self, step: Step) -> Relayed:
         """Return the answer of one deployment, once nobody else is to be asked. Raises: UpstreamError (and below)."""
-        limits = self._route.rules.timeouts
-        total_s = limits.total_s or inf
-        ends_at = inf if limits.total_s is None else anyio.current_time() + total_s
-        patience_s = min(total_s, limits.first_token_s or inf) if self._request.stream else total_s
-        relayed = await self._accepted(step)
+        limits, now = self._route.rules.timeouts, anyio.current_time()
+        ends_at = now + (limits.total_s or inf)
+        begins_by = min(ends_at, now + (limits.first_token_s or inf)) if self._request.stream else ends_at
+        relayed = await self._accepted(step, begins_by)
         try:
-            with nullcontext() if patience_s == inf else anyio.fail_after(patience_s):
+            with _by(begins_by):
                 await self._begun(relayed)
         except BaseException as error:
             relayed.close()
             relayed.settle(error)
             if isinstance(error, TimeoutError):
-                raise UpstreamTimeout("The provider did not answer in time.") from error
+                raise UpstreamTimeout(_LATE) from error
             raise
         relayed.limit(self._route.rules, ends_at)
         return relayed
 
     async def _begun(self, relayed: Relayed) -> None:
         relayed.refuse_other_kinds()
+        rules = self._route.rules
         if not self._request.stream:
             await relayed.read()
             relayed.settle()
-        elif len(self._route.targets) > 1 or self._route.rules.retries:
-            await relayed.begin()  # with nobody else to ask, a stream is passed on from its first byte
+        elif len(self._route.targets) > 1 or rules.retries or rules.timeouts.first_token_s:
+            await relayed.begin()  # with nothing to wait for, a stream is passed on from its first byte
 
-    async def _accepted(self, step: Step) -> Relayed:
+    async def _accepted(self, step: Step, begins_by: float) -> Relayed:
         """Dial while the call's row is written; the answer is there once both are done."""
         deployment = self._ask.models.find(step.deployment)
         relay = deployment.relays.get(self._api)
@@ -260,11 +270,16 @@ class _Trip:
         committed = self._ledger.started(self._principal, call)
         try:
             body, asked = self._request.body(deployment.upstream_name), self._request
-            answer = await relay(body, self._route.rules.timeouts, stream=asked.stream, headers=asked.headers)
+            with _by(begins_by):
+                answer = await relay(body, self._route.rules.timeouts, stream=asked.stream, headers=asked.headers)
         except BaseException as error:
-            with anyio.CancelScope(shield=True):
-                await committed
-            self._ledger.settled(call, _unanswered(call, error))
+            try:
+                with anyio.CancelScope(shield=True):
+                    await committed
+            finally:  # no scope shields from a task that is cancelled itself
+                self._ledger.settled(call, _unanswered(call, error))
+            if isinstance(error, TimeoutError):
+                raise UpstreamTimeout(_LATE) from error
             raise
         try:
             await committed
@@ -273,6 +288,11 @@ class _Trip:
             self._ledger.settled(call, _unanswered(call, error))
             raise
         return Relayed(answer, call, self._request.account(), ledger=self._ledger)
+
+
+def _by(moment: float) -> AbstractContextManager[object]:
+    """Raise TimeoutError when the loop's clock reads `moment`."""
+    return nullcontext() if moment == inf else anyio.fail_after(moment - anyio.current_time())
 
 
 def _outcome(error: BaseException | None) -> CallOutcome:
