@@ -24,6 +24,7 @@ class FakeLog:
     def __init__(self) -> None:
         self.events: list[LogEvent] | None = []
         self.changes = Wakeups()
+        self.meanwhile = 0  # looks during which something is written that they do not see
 
     def write(self, count: int = 1, *, told: bool = True) -> None:
         assert self.events is not None
@@ -38,7 +39,11 @@ class FakeLog:
             raise NotFound("gone")
         if after >= len(self.events) and after >= 0:
             raise Conflict("ahead", code="cursor_ahead")
-        return self.events[after + 1 :][:PAGE]
+        found = self.events[after + 1 :][:PAGE]
+        if self.meanwhile:
+            self.meanwhile -= 1
+            self.write()
+        return found
 
 
 async def numbers(log: FakeLog, count: int, *, after: int = -1, idle_s: float = 20.0) -> list[list[int]]:
@@ -62,7 +67,7 @@ async def test_what_is_written_while_nobody_looks_is_seen_without_delay() -> Non
         async with aclosing(events):
             log.write()  # between the first look and the wait
             assert [event.number for event in await anext(events)] == [0]
-            log.write()
+            log.meanwhile = 1
             assert [event.number for event in await anext(events)] == [1]
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from chatbackend.adapters.api import conversations as shapes
 from chatbackend.adapters.api.items import encode
-from chatbackend.domain.conversations import Conversation, Edit
+from chatbackend.domain.conversations import Conversation, Edit, ItemAdded, State
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.items import (
     FileSearchCall,
@@ -82,6 +82,31 @@ def test_a_cursor_is_a_number_and_the_browsers_own_counts() -> None:
 def test_a_branch_names_its_last_item_or_none() -> None:
     assert shapes.read_branch({"after": "msg_1"}) == "msg_1"
     assert shapes.read_branch({}) is None
+
+
+def test_a_state_is_the_object_and_what_its_events_change() -> None:
+    state = State(Conversation("conv_1", 1, title="Tea"), 4, [ItemAdded("msg_1", 1, None)], ["resp_1"])
+    shown = shapes.state_object(state)
+    SdkConversation.model_validate(shown, strict=True)
+    assert shown["chatbackend"].pop("state") == {
+        "last_event": 4,
+        "items": [{"item_id": "msg_1", "turn": 1, "response_id": None}],
+        "has_more": False,
+        "running": ["resp_1"],
+    }
+    assert shown == shapes.conversation_object(state.conversation)
+    assert [shapes.with_state(query) for query in ({}, {"include": ["x"]}, {"include[]": [shapes.STATE]})] == [
+        False, False, True,
+    ]  # fmt: skip
+
+
+def test_an_export_has_a_line_for_each_object() -> None:
+    line = shapes.exported_item(2, "resp_1", encode(ANSWER))
+    assert line.endswith(b"\n")
+    found = msgspec.json.decode(line)
+    ITEM.validate_python(found.pop("item"))
+    assert found == {"object": "chatbackend.item", "turn": 2, "response_id": "resp_1"}
+    assert shapes.exported({"a": "b\n"}) == b'{"a":"b\\n"}\n'
 
 
 def test_erasing_is_asked_for_in_so_many_words() -> None:
