@@ -120,6 +120,20 @@ def test_a_file_search_may_be_demanded_since_it_is_made_in_any_case() -> None:
     assert asked(tool_choice="required", tools=[SEARCH]).tool_choice == ToolChoice("required")
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, None),
+        ({"top_logprobs": 0}, None),
+        ({"include": ["message.output_text.logprobs"]}, 0),
+        ({"include": ["message.output_text.logprobs"], "top_logprobs": 2}, 2),
+        ({"top_logprobs": 2}, 2),
+    ],
+)
+def test_log_probabilities_are_asked_for_by_either_field(fields: dict[str, Any], wanted: int | None) -> None:
+    assert asked(**fields).top_logprobs == wanted
+
+
 def test_what_asks_for_nothing_is_kept_for_nobody() -> None:
     assert asked(presence_penalty=0, frequency_penalty=0.0, prompt=None).extra == {}
 

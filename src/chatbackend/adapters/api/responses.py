@@ -130,6 +130,7 @@ _KNOWN = {field.encode_name for field in msgspec.structs.fields(CreateRequest)} 
 _SOCKET_ONLY = frozenset({"type", "stream_id", "chatbackend"})
 _HINTS = ("service_tier", "prompt_cache_key", "safety_identifier", "max_tool_calls")  # of no consequence where unknown
 _PENALTIES = ("presence_penalty", "frequency_penalty")  # of Open Responses, nothing where 0; few providers take them
+_LOGPROBS = "message.output_text.logprobs"  # without it, no further ones beside each token are none at all
 _ENCODER = msgspec.json.Encoder()
 _STORED = msgspec.json.Decoder(CreateRequest)
 
@@ -196,7 +197,7 @@ def _sampling(found: Ask, request: CreateRequest) -> None:
     found.temperature = request.temperature
     found.top_p = request.top_p
     found.max_output_tokens = request.max_output_tokens
-    found.top_logprobs = request.top_logprobs
+    found.top_logprobs = request.top_logprobs or (0 if _LOGPROBS in (request.include or ()) else None)
     found.truncation = request.truncation or "disabled"
     found.user = request.user or request.safety_identifier
     if request.reasoning:

@@ -43,7 +43,7 @@ _MESSAGE = msgspec.json.Decoder(Message)
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "pause_turn": "stop",  # only the provider's own tools pause, and we ask for none
+    "pause_turn": "length",  # the answer goes on if asked for, by tools of the provider's own, which we do not show
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
