@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,3 +217,24 @@ async def filled(world: World, count: int, name: str = "msg") -> None:
             Message(f"{name}_{number}", "user", [InputText("w")]) for number in range(start, min(start + 500, count))
         ]
         await world.conversations.add_items(ME, "conv_1", items, once=None)
+
+
+async def test_writes_side_by_side_are_numbered_without_a_gap(world: World) -> None:
+    await world.made()
+    await world.made("conv_2")
+    start = await fresh(world)
+
+    async def write(number: int) -> None:
+        response = await world.begun(f"ask{number}", ("conv_1", "conv_2")[number % 2])
+        response.output = [Message(f"msg_out{number}", "assistant", [OutputText("said")])]
+        end(response, COMPLETED, at=1)
+        await world.truth.finish(response, None, None)
+        if number % 4 == 0:
+            await world.conversations.update(ME, "conv_1", Edit({"n": str(number)}))
+
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            group.start_soon(write, number)
+    await catch_up(world, start)
+    assert start.shown == (await fresh(world)).shown
+    assert len(start.shown["chatbackend"]["state"]["items"]) == 40

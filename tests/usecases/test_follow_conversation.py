@@ -63,9 +63,9 @@ async def test_what_lies_behind_the_cursor_comes_in_pages() -> None:
 async def test_what_is_written_while_nobody_looks_is_seen_without_delay() -> None:
     log = FakeLog()
     with anyio.fail_after(5):
+        log.meanwhile = 1
         events = await FollowConversation(log, log.changes)(ME, "conv_1", after=-1)
         async with aclosing(events):
-            log.write()  # between the first look and the wait
             assert [event.number for event in await anext(events)] == [0]
             log.meanwhile = 1
             assert [event.number for event in await anext(events)] == [1]
