@@ -43,13 +43,23 @@ class Heads:
     """Waits for heads to move. `channel` names a stream's channel; `run` keeps the subscriptions up."""
 
     def __init__(
-        self, links: Links, ask: Ask, channel: Callable[[str], str], *, timeout_s: float, poll_s: float
+        self,
+        links: Links,
+        ask: Ask,
+        channel: Callable[[str], str],
+        *,
+        timeout_s: float,
+        poll_s: float,
+        beat_s: float = BEAT_S,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._links = links
         self._ask = ask
         self._channel = channel
         self._timeout_s = timeout_s
         self._poll_s = poll_s
+        self._beat_s = beat_s
+        self._idle_s = idle_s
         self._watches: dict[bytes, _Watch] = {}
         self._orders: list[Words] = []
         self._ordered = anyio.Event()
@@ -127,7 +137,7 @@ class Heads:
 
         async def write() -> None:
             while True:
-                with anyio.move_on_after(BEAT_S):
+                with anyio.move_on_after(self._beat_s):
                     await self._ordered.wait()
                 self._ordered = anyio.Event()
                 orders, self._orders = [*self._dropped(), *self._orders, ("PING",)], []
@@ -136,7 +146,7 @@ class Heads:
 
         async def read() -> None:
             while True:
-                with anyio.fail_after(2 * BEAT_S):
+                with anyio.fail_after(2 * self._beat_s):
                     message = await link.receive()
                 self._take(message)
 
@@ -158,7 +168,7 @@ class Heads:
 
     def _dropped(self) -> Iterable[Words]:
         """Forget streams that nobody waits for any more."""
-        before = time.monotonic() - IDLE_S
+        before = time.monotonic() - self._idle_s
         idle = [name for name, watch in self._watches.items() if not watch.waiters and watch.idle_since < before]
         for name in idle:
             del self._watches[name]
