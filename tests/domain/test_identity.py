@@ -2,7 +2,8 @@
 
 import pytest
 
-from chatbackend.domain.identity import Principal, user_owner
+from chatbackend.domain.errors import Forbidden
+from chatbackend.domain.identity import ClientSecret, Principal, user_owner
 
 
 def test_an_account_reads_its_own_rows_only() -> None:
@@ -19,3 +20,15 @@ def test_a_users_rows_are_never_an_accounts(user: str) -> None:
     """Account names have no slash."""
     assert "/" in user_owner("app", user)
     assert user_owner("app", user) != "app"
+
+
+def test_a_client_secret_asks_only_for_the_models_it_was_made_for() -> None:
+    def bound(*models: str) -> Principal:
+        return Principal("t", "app", "app", "key_1", ClientSecret("t", "app", "app", "key_1", 1, models or None))
+
+    bound("a", "b").check_model("b")
+    bound().check_model("c")
+    Principal("t", "app", "app", "key_1").check_model("c")
+    with pytest.raises(Forbidden, match="a, b") as refused:
+        bound("a", "b").check_model("c")
+    assert (refused.value.param, refused.value.code) == ("model", "model_not_allowed")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from chatbackend.domain.identity import Principal
+from chatbackend.domain.identity import ApiKey, ClientSecret, Principal
 from chatbackend.infra.db import migrate, requests
+from chatbackend.infra.db.client_secrets import ClientSecrets
+from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Transaction
@@ -56,3 +58,16 @@ async def test_streams_older_than_the_promise_and_day_old_keys_are_forgotten(fol
         assert await log.extent("old") is None
         assert await log.extent("new") is not None
         assert await log.extent("running") is not None
+
+
+async def test_client_secrets_are_forgotten_once_they_have_expired(folder: Path) -> None:
+    async with SqliteDatabase(folder / "truth.db") as truth, SqliteDatabase(folder / "events.db") as events:
+        await Keys(truth).add(ApiKey("key", "t", "a", "", 0), "hash")
+        secrets = ClientSecrets(truth)
+        for name, expires_at in (("old", 1_000), ("new", 1_001)):
+            await secrets.add(ClientSecret("t", "a", "a", "key", expires_at), name)
+        await Housekeeping(truth, SqliteEventLog(events, lambda: 0.0), lambda: 1_000.9, unexpected).sweep()
+        assert (await secrets.find("old"), await secrets.find("new")) == (
+            None,
+            ClientSecret("t", "a", "a", "key", 1_001),
+        )

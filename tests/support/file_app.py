@@ -16,6 +16,7 @@ from chatbackend.domain.identity import ApiKey, Principal
 from chatbackend.domain.jobs import Job
 from chatbackend.infra.blobs.local import LocalBlobs
 from chatbackend.infra.db.chunk_sets import StoredIndexing
+from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.files import StoredFiles
 from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.keys import Keys
@@ -30,10 +31,11 @@ from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.infra.parsing.limits import ParseLimits
 from chatbackend.infra.parsing.pool import ParserPool
 from chatbackend.infra.queues.embedded import EmbeddedQueue
-from chatbackend.infra.system import new_id
+from chatbackend.infra.system import new_id, report
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
 from chatbackend.infra.web.files import FileRoutes
+from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.origins import Origins
 from chatbackend.infra.web.store_files import StoreFileRoutes
 from chatbackend.infra.web.vector_stores import VectorStoreRoutes
@@ -157,7 +159,7 @@ async def file_app(
         known = Keys(database)
         for key in keys:
             await known.add(key, hash_key(f"sk-{key.account}"))
-        app.web = _web(app, known, max_file_bytes)
+        app.web = _web(app, Resolver(known, ClientSecrets(database), lambda: 0.0, lambda: 0.0), max_file_bytes)
         group = await stack.enter_async_context(anyio.create_task_group())
         if worker:
             group.start_soon(app.queue.run, wrap(app.work))
@@ -186,7 +188,7 @@ def _compose(app: FileApp, embedder: Embedder | None, parser: Parser, max_file_b
     app.attachments = ReadAttachment(app.files, app.blobs, app.changes)
 
 
-def _web(app: FileApp, keys: Keys, max_file_bytes: int) -> WebApp:
+def _web(app: FileApp, resolver: Resolver, max_file_bytes: int) -> WebApp:
     upload = UploadFile(
         app.files,
         app.blobs,
@@ -204,7 +206,8 @@ def _web(app: FileApp, keys: Keys, max_file_bytes: int) -> WebApp:
     return WebApp(
         [*files.routes(), *stores.routes(), *store_files.routes()],
         [],
-        resolver=Resolver(keys, lambda: 0.0),
+        resolver=resolver,
+        watch=KeyWatch(resolver.still_valid, report, lambda: 0.0),
         origins=Origins([]),
         new_request_id=lambda: new_id("req"),
     )

@@ -27,6 +27,7 @@ from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.conversation_export import ConversationExport
 from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
@@ -49,6 +50,7 @@ from chatbackend.infra.web.auth import Resolver, hash_key
 from chatbackend.infra.web.azure import azure_routes
 from chatbackend.infra.web.chat import ChatRoutes
 from chatbackend.infra.web.chat_front import ChatFront
+from chatbackend.infra.web.client_secrets import ClientSecretRoutes
 from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversation_streams import ConversationStreams
 from chatbackend.infra.web.conversations import ConversationRoutes
@@ -152,9 +154,8 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         keys = Keys(base.truth)
         await _bootstrap_key(settings, keys)
         app = App(engine.live, partial(_first_key, keys))
-        app.web = _web(
-            base, engine, Resolver(keys, time.monotonic), ready=lambda: app.ready, log=_access_log(settings, stack)
-        )
+        resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
+        app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
         await engine.recover()
         base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
         base.tasks(base.files.sweep, name="blob sweep")
@@ -245,7 +246,7 @@ def _web(
     base: _Base, engine: _Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None
 ) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
-    watch = KeyWatch(resolver.still_valid, report)
+    watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
     rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
     stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks)
@@ -256,6 +257,7 @@ def _web(
         *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
         *_conversations(base, engine, watch, limit=limit),
+        ClientSecretRoutes(ClientSecrets(base.truth), now=base.clock.now, new_id=base.ids),
         base.files,
         MetricsRoutes(base.metrics),
         system,
@@ -266,6 +268,7 @@ def _web(
         [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],
         aliases=azure_routes(routes, max_body_bytes=limit),
         resolver=resolver,
+        watch=watch,
         origins=Origins(base.settings.chatbackend_allowed_origins),
         access_log=log,
         metrics=base.metrics,

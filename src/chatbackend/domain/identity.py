@@ -2,6 +2,23 @@
 
 from dataclasses import dataclass
 
+from chatbackend.domain.errors import Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """A short-lived credential that a key made for a page in a browser; it ends with that key at the latest.
+
+    `expires_at` is in seconds since the epoch. `models` are the names it may ask by, None for any.
+    """
+
+    tenant: str
+    account: str
+    owner: str
+    key_id: str
+    expires_at: int
+    models: tuple[str, ...] | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -9,18 +26,27 @@ class Principal:
 
     `account` is the key's service account; `owner` is that account, or the user named by the
     `chatbackend-user` header. Rows are written and listed under (`tenant`, `owner`); files and
-    vector stores of (`tenant`, `account`) may be read and searched as well.
+    vector stores of (`tenant`, `account`) may be read and searched as well. `secret` is there when the
+    credential was a client secret, and `key_id` is the key that made it.
     """
 
     tenant: str
     account: str
     owner: str
     key_id: str
+    secret: ClientSecret | None = None
 
     @property
     def readable_owners(self) -> tuple[str, ...]:
         """Owners whose files and vector stores this caller may read: its own, then the account's."""
         return (self.owner,) if self.owner == self.account else (self.owner, self.account)
+
+    def check_model(self, name: str) -> None:
+        """Refuse a model that a client secret is not for. Raises: Forbidden."""
+        models = None if self.secret is None else self.secret.models
+        if models is not None and name not in models:
+            message = f"This client secret is for other models: {', '.join(models)}."
+            raise Forbidden(message, param="model", code="model_not_allowed")
 
 
 @dataclass(frozen=True, slots=True)

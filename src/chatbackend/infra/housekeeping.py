@@ -1,11 +1,11 @@
-"""Forgets what has served its time: old event streams and old idempotency keys."""
+"""Forgets what has served its time: old event streams, idempotency keys and client secrets."""
 
 from collections.abc import Callable
 
 import anyio
 
 from chatbackend.domain.errors import Unavailable
-from chatbackend.infra.db import requests
+from chatbackend.infra.db import client_secrets, requests
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.infra.log.sqlite import SqliteEventLog
@@ -38,9 +38,10 @@ class Housekeeping:
         """Forget everything that is due."""
         now = int(self._now())
 
-        async def expire_requests(tx: Transaction) -> int:
-            return await requests.expire(tx, now=now * MICROS)
+        async def expire(tx: Transaction) -> None:
+            await requests.expire(tx, now=now * MICROS)
+            await client_secrets.expire(tx, now=now)
 
-        await self._truth.write(expire_requests)
+        await self._truth.write(expire)
         while await self._log.expire(before=now - KEEP_EVENTS_S, limit=STREAMS_AT_ONCE) == STREAMS_AT_ONCE:
             continue  # each slice is a commit of its own, and others get theirs in between

@@ -8,12 +8,12 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chatbackend.adapters import errors as wire_errors
-from chatbackend.adapters.api import conversations, files, listing, openapi, responses, vector_stores
+from chatbackend.adapters.api import client_secrets, conversations, files, listing, openapi, responses, vector_stores
 from chatbackend.adapters.api.openapi import Described
 from chatbackend.adapters.api.operations import operations
 from chatbackend.domain.conversations import Conversation
 from chatbackend.domain.errors import NotFound
-from chatbackend.domain.identity import Principal
+from chatbackend.domain.identity import ClientSecret, Principal
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Outcome, Response, end
 from chatbackend.domain.uploads import File, Reason
@@ -52,6 +52,9 @@ def rendered() -> dict[str, dict[str, Any]]:
         "ConversationDeleted": conversations.deleted_object("conv_1"),
         "File": file(),
         "FileDeleted": files.deleted_object("file_1"),
+        "ClientSecret": client_secrets.client_secret_object(
+            "ek_1", ClientSecret("t", "a", "a/b", "k", 1, ("m",)), session_id="sess_1"
+        ),
         "VectorStore": vector_stores.store_object(store, now=1.0),
         "VectorStoreDeleted": vector_stores.store_deleted("vs_1"),
         "VectorStoreFile": vector_stores.store_file_object(

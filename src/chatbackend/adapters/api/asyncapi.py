@@ -40,7 +40,13 @@ def document(*, version: str) -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Chat Backend General", "version": version, "description": _ABOUT},
-        "servers": {"here": {"host": "127.0.0.1:8000", "protocol": "ws", "security": [_security("bearer")]}},
+        "servers": {
+            "here": {
+                "host": "127.0.0.1:8000",
+                "protocol": "ws",
+                "security": [_security("bearer"), _security("browser")],
+            }
+        },
         "channels": {"responses": _channel()},
         "operations": {
             "command": _operation("receive", commands()),
@@ -49,7 +55,7 @@ def document(*, version: str) -> dict[str, Any]:
         "components": {
             "schemas": openapi.schemas(),
             "messages": {name: _message(name, shape) for name, shape in _messages().items()},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}, "browser": _browser()},
         },
     }
 
@@ -269,6 +275,11 @@ def _operation(action: str, shapes: dict[str, Schema]) -> dict[str, Any]:
     channel = "#/channels/responses"
     messages = [{"$ref": f"{channel}/messages/{name}"} for name in shapes]
     return {"action": action, "channel": {"$ref": channel}, "messages": messages}
+
+
+def _browser() -> dict[str, str]:
+    about = "`realtime, openai-insecure-api-key.<client secret>`, as pages send it; only `realtime` comes back."
+    return {"type": "httpApiKey", "in": "header", "name": "Sec-WebSocket-Protocol", "description": about}
 
 
 def _security(name: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from chatbackend.adapters.api import conversations, responses, vector_stores
 from chatbackend.adapters.api.chat.request import ChatRequest
+from chatbackend.adapters.api.client_secrets import ClientSecretRequest
 from chatbackend.adapters.api.compaction import CompactRequest
 from chatbackend.adapters.api.embeddings import EmbeddingRequest
 from chatbackend.adapters.api.messages import shapes as messages
@@ -64,6 +65,10 @@ _COUNTED = "Exact where the provider tells; an estimate has the header `x-chatba
 _MESSAGES = (
     "Anthropic's Messages API over any provider. Errors have Anthropic's envelope. What only Claude understands (its "
     "own tools, `top_k`, fields that are not listed) is refused where the model is another."
+)
+_FOR_A_BROWSER = (
+    "For `WS /v1/responses` and the reads beside it (docs/browsers.md), as the user that `chatbackend.user` names. It "
+    "ends at `expires_at`, or with the key that made it; its open sockets are closed with 4401 then."
 )
 _SOUGHT = (
     "The last active comes first. With `q`, those that hold every word of it in their title or messages, each word "
@@ -267,6 +272,9 @@ def _others() -> dict[tuple[str, str], Operation]:
         ),
         ("POST", "/v1/responses/compact"): Operation(
             "compactResponse", _RESPONSES, "CompactedResponse", CompactRequest, errors={502: _FAILED}
+        ),
+        ("POST", "/v1/realtime/client_secrets"): Operation(
+            "createClientSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
         ),
         ("POST", "/v1/embeddings"): Operation(
             "createEmbeddings",

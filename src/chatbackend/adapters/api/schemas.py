@@ -288,6 +288,7 @@ def _others() -> dict[str, Schema]:
         "Conversation": whole(
             id=TEXT, object=kind("conversation"), created_at=SECONDS, metadata=METADATA, chatbackend=_of_conversation()
         ),
+        "ClientSecret": _client_secret(),
         "Model": whole(id=TEXT, object=kind("model"), created=SECONDS, owned_by=TEXT),
         "ChatCompletion": _chat_completion(),
         "CompactedResponse": said(
@@ -297,6 +298,18 @@ def _others() -> dict[str, Schema]:
         "Health": whole(status=kind("ok")),
         "Error": whole("What every refusal and failure looks like.", error=error),
     }
+
+
+def _client_secret() -> Schema:
+    session = whole(id=TEXT, object=kind("realtime.session"), type=kind("realtime"))
+    models = said(or_null(list_of(TEXT)), "The names of models that it may ask by; null: any.")
+    return whole(
+        "A short-lived credential for a page in a browser; shown this once.",
+        value=TEXT,
+        expires_at=SECONDS,
+        session=session,
+        chatbackend=whole(user=said(TEXT_OR_NULL, "Whom it acts as; null: the account."), models=models),
+    )
 
 
 def _of_conversation() -> Schema:

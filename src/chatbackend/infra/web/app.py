@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import structlog
 
 from chatbackend.adapters import errors as wire_errors
-from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound
+from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound, Unauthenticated
 from chatbackend.domain.identity import Principal
 from chatbackend.infra.metrics import Metrics
 from chatbackend.infra.telemetry import AccessLog
-from chatbackend.infra.web.auth import Resolver
+from chatbackend.infra.web.auth import Resolver, refuse_credential_in_url
+from chatbackend.infra.web.client_secrets import FOR_BROWSERS
 from chatbackend.infra.web.http import Disconnected, Message, Receive, Request, Scope, Send, encode
+from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.origins import Origins
-from chatbackend.infra.web.routes import Route, Router
+from chatbackend.infra.web.routes import Handler, Route, Router
 
 EVENTS = b"text/event-stream"
 _NOBODY = Principal("", "", "", "")
@@ -61,6 +64,7 @@ class WebApp:
         *,
         aliases: Iterable[Route] = (),
         resolver: Resolver,
+        watch: KeyWatch,
         origins: Origins,
         new_request_id: Callable[[], str],
         access_log: AccessLog | None = None,
@@ -71,6 +75,7 @@ class WebApp:
         self._public = Router(public)
         self.routes += public
         self._resolver = resolver
+        self._watch = watch
         self._origins = origins
         self._new_request_id = new_request_id
         self._access_log = access_log
@@ -94,7 +99,7 @@ class WebApp:
                 await answer({"type": "http.response.body", "body": b""})
             else:
                 pattern, handler = await self._resolve(request, scope["method"])
-                await handler(request)
+                await self._handle(request, answer, handler)
         except Disconnected:
             pass
         except ChatError as error:
@@ -115,6 +120,16 @@ class WebApp:
                 request_id=request.request_id,
                 key=request.principal.key_id or None,
             )
+
+    async def _handle(self, request: Request, answer: _Answer, handler: Handler) -> None:
+        """Run a handler; what it does for a client secret ends when that does. Raises: ChatError."""
+        if request.principal.secret is None:
+            return await handler(request)
+        with anyio.CancelScope() as scope, self._watch.watching(request.principal, lambda _: scope.cancel()):
+            return await handler(request)
+        if not answer.streamed:
+            raise Unauthenticated("This client secret has ended.", code="client_secret_expired")
+        return await answer({"type": "http.response.body", "body": b""})  # coming back is refused
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or hand the socket to its handler."""
@@ -141,10 +156,13 @@ class WebApp:
         if not isinstance(found, frozenset):
             request.path_params = found[2]
             return found[0], found[1]
-        request.principal = await self._resolver(request.scope["headers"])
+        refuse_credential_in_url(request.scope["query_string"])
+        request.principal = await self._resolver(request.scope["headers"], request.scope.get("subprotocols", ()))
         found = found or self._router.match(method, path)
         if isinstance(found, frozenset):
             raise _no_route(request.scope.get("method", method), path, found)
+        if request.principal.secret is not None and (method, found[0]) not in FOR_BROWSERS:
+            raise Forbidden("A client secret is not for this; use an API key, from your own server.")
         request.path_params = found[2]
         return found[0], found[1]
 

@@ -86,6 +86,7 @@ class LaneWork:
 
     async def _created(self, create: Create, body: dict[str, Any], parent: Kept | None) -> Created:
         ask = shapes.ask(core.read(create, body), self._ports.new_id)
+        self._principal.check_model(ask.model)
         if parent is not None:
             continue_from(ask, parent)
         key = core.idempotency_key(body)

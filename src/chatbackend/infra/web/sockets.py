@@ -88,7 +88,7 @@ class _Connection:
         """Receive until either side closes; say why where it is us, and log one line."""
         began, code = time.perf_counter(), 1011
         try:
-            with self._ports.watch.watching(self._principal, self._on_revoked):
+            with self._ports.watch.watching(self._principal, self._on_ended):
                 async with self._group as group:
                     group.start_soon(self._outbox.run)
                     self._take(*resumed)
@@ -114,8 +114,8 @@ class _Connection:
         self._closing = self._closing or (code, reason)
         self._group.cancel_scope.cancel()
 
-    def _on_revoked(self) -> None:
-        self._close(4401, "the API key was revoked")
+    def _on_ended(self, reason: str) -> None:
+        self._close(4401, reason)
 
     def _on_slow(self) -> None:
         self._close(1013, "slow_consumer")

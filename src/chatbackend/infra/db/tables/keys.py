@@ -1,8 +1,8 @@
-"""Tables of API keys and of facts about the installation."""
+"""Tables of API keys, of the secrets they made for browsers, and of facts about the installation."""
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Index, Table
 
-from chatbackend.infra.db.tables.schema import METADATA, TEXT, integer, text
+from chatbackend.infra.db.tables.schema import METADATA, TEXT, blob, integer, owned, text
 
 API_KEYS = Table(
     "api_keys",
@@ -15,5 +15,17 @@ API_KEYS = Table(
     integer("created_at"),
     integer("revoked_at", null=True),
 )
+
+CLIENT_SECRETS = Table(
+    "client_secrets",
+    METADATA,
+    Column("hash", TEXT, primary_key=True),  # SHA-256 of the whole secret, hex
+    *owned(),
+    text("account"),
+    text("key_id"),  # of the key that made it
+    integer("expires_at"),  # seconds
+    blob("models", null=True),  # JSON: the names it may ask by; NULL: any
+)
+Index("client_secrets_by_end", CLIENT_SECRETS.c.expires_at)
 
 FACTS = Table("facts", METADATA, Column("name", TEXT, primary_key=True), text("value"))
