@@ -1,7 +1,7 @@
 """One answer from a route: again and elsewhere before the first token, ended or continued after it, always billed."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -104,7 +104,7 @@ async def test_an_answer_comes_as_it_was_said_and_names_its_call() -> None:
     world = several(a=HELLO)
     asked = asking(world, before=2)
     assert await heard(asked) == HELLO
-    assert (asked.settlement().usage, asked.usage(), asked.attempts) == (Usage(3, 2), Usage(3, 2), 1)
+    assert (asked.settlement().usage, asked.usage(), asked.attempts) == (Usage(3, 2), Usage(3, 2), 3)
     assert (world.rows, world.spent) == ([("a", 3)], [None])
     assert asked.call is not None
     assert asked.deployment is not None
@@ -358,6 +358,18 @@ async def test_what_no_deployment_takes_costs_nothing() -> None:
     with pytest.raises(InvalidRequest):
         await generate(world)(ME, ModelRequest("a", [picture]))
     assert (world.rows, world.settled) == ([], [])
+
+
+async def test_a_model_that_has_no_words_for_a_request_is_not_called() -> None:
+    class Wordless(FakeModel):
+        def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
+            raise InvalidRequest("no way to say this", code="unsupported_by_model")
+
+    world = several(b=HELLO)
+    world.models = {"a": Wordless([], PREFILL), **world.models}
+    generation = await generate(world)(ME, ModelRequest("r", HI))
+    await generation.close()
+    assert (world.rows, generation.attempts) == ([("b", 1)], 1)
 
 
 async def test_a_generation_whose_task_is_cancelled_while_its_row_is_written_leaves_no_row_open() -> None:

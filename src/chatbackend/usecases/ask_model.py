@@ -114,7 +114,7 @@ class Asking:
         self._journey = Journey(route, ports.health, ports.chance)
         self._shape = shape
         self._book = book
-        self._calls_before = calls_before
+        self._calls = calls_before
         self._heard = _Heard()
         self._spent: Usage | None = None  # by calls of this answer that another one continued
         self._held: list[ModelEvent] = []
@@ -126,8 +126,8 @@ class Asking:
 
     @property
     def attempts(self) -> int:
-        """How many calls were made, or tried to be made."""
-        return self._journey.attempts
+        """How many calls were made, those of an earlier process among them."""
+        return self._calls
 
     def settlement(self) -> Settlement:
         """Return what the call that is not settled yet has used so far, and how it ended."""
@@ -182,15 +182,15 @@ class Asking:
         request = await self._shape(deployment)
         if seam is not None:
             request = _continuing(request, seam, deployment)
+        limits = self._rules.timeouts
+        events = deployment.model.stream(request, limits)  # what it has no words for is refused here
         heard = _Heard(characters(request.items) + len(request.instructions or ""))
-        call = self._call(deployment, heard.usage().input_tokens)
+        call = Call(self._ports.new_id("call"), self._calls + 1, deployment.name, heard.usage().input_tokens)
         with anyio.CancelScope(shield=True):  # given up here, a row would be left that nobody settles
             await self._book.begin(call, None if self.call is None else self.settlement())
-        self._dialled = deployment.name
-        self.call, self.deployment, self._heard = call, deployment, heard
-        limits, now = self._rules.timeouts, anyio.current_time()
-        self._ends_at = now + (limits.total_s or inf)
-        self._events = deployment.model.stream(request, limits)
+        self._calls, self._dialled = call.attempt, deployment.name
+        self.call, self.deployment, self._heard, self._events = call, deployment, heard, events
+        self._ends_at = anyio.current_time() + (limits.total_s or inf)
         try:
             with anyio.fail_after(min(limits.first_token_s or inf, limits.total_s or inf)):
                 self._held = await self._beginning(self._events)
@@ -202,10 +202,6 @@ class Asking:
             await self.close()
             heard.fail(unheard=not isinstance(error, UpstreamTimeout | UpstreamCut))
             raise
-
-    def _call(self, deployment: Deployment, input_tokens: int) -> Call:
-        attempt = self._calls_before + self._journey.attempts
-        return Call(self._ports.new_id("call"), attempt, deployment.name, input_tokens)
 
     async def _beginning(self, events: Events) -> list[ModelEvent]:
         """Return the events up to the first that says something; reports of usage come before it."""

@@ -51,7 +51,7 @@ class Generation:
 
     @property
     def attempts(self) -> int:
-        """How many calls were made, or tried to be made."""
+        """How many calls were made."""
         return self._asking.attempts
 
     @property

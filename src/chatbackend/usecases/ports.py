@@ -53,9 +53,11 @@ class Model(Protocol):
         ...
 
     def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
-        """Ask once, never retry. Close the generator to hang up; the upstream connection ends at once.
+        """Ask once, never retry; nothing is dialled before the first event is asked for.
 
-        Raises: UpstreamError (and below) at any point. A generator that ends without `Finished` did not answer.
+        Close the generator to hang up; the upstream connection ends at once. One that ends without `Finished` did not
+        answer. Raises: InvalidRequest here, for what the model has no words for; the generator UpstreamError (and
+        below) at any point.
         """
         ...
 

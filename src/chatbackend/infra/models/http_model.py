@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from chatbackend.adapters.providers.answer_body import AnswerBody, answer_body
-from chatbackend.adapters.providers.codec import Codec
+from chatbackend.adapters.providers.codec import Codec, WireRequest
 from chatbackend.domain.errors import UpstreamError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -29,12 +29,13 @@ class HttpModel:
         """The facts that requests are shaped by."""
         return self._codec.profile
 
-    async def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
-        """Ask once, never retry. Close the generator to hang up; the upstream connection ends at once.
+    def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
+        """See `Model.stream`."""
+        return self._events(request, self._codec.request(request), timeouts)
 
-        Raises: InvalidRequest before dialling, UpstreamError (and below) at any point after.
-        """
-        wire = self._codec.request(request)
+    async def _events(
+        self, request: ModelRequest, wire: WireRequest, timeouts: Timeouts
+    ) -> AsyncGenerator[ModelEvent, None]:
         relay = self._relays.get(wire.path)
         if relay is None:
             url = self._url(wire.path)
