@@ -93,12 +93,18 @@ async def test_a_streamed_chat_goes_on_before_its_first_token(sdk: openai.AsyncO
 
 @pytest.mark.parametrize("route", ["relayed", "mixed"])
 async def test_a_response_goes_on_to_who_answers_and_says_who_it_was(sdk: openai.AsyncOpenAI, route: str) -> None:
-    answer = await sdk.responses.create(model=route, input="hi")
+    raw = await sdk.responses.with_raw_response.create(model=route, input="hi")
+    answer, who = raw.parse(), {"relayed": "openai/n3", "mixed": "claude/n3"}[route]
     assert answer.output_text.count(":") == 3
     assert answer.model == route
     told = answer.model_dump()["chatbackend"]
-    assert told == {"deployment": {"relayed": "openai/n3", "mixed": "claude/n3"}[route], "attempts": 3}
+    assert told == {"deployment": who, "attempts": 3}
     assert (await sdk.responses.retrieve(answer.id)).model_dump()["chatbackend"] == told
+    assert (raw.headers["x-chatbackend-deployment"], raw.headers["x-chatbackend-attempts"]) == (who, "3")
+
+
+async def test_a_response_to_an_alias_names_what_the_alias_stands_for(sdk: openai.AsyncOpenAI) -> None:
+    assert (await sdk.responses.create(model="quick", input="hi")).model == "llama31/n3"
 
 
 async def test_a_cut_answer_is_continued_where_its_route_asks_for_it(

@@ -13,7 +13,7 @@ from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import Response
 from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.web.http import Request, decode_object, encode, whole_number
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode, whole_number
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import send_events
 from chatbackend.usecases.cancel_response import CancelResponse, ended_response, response_not_found
@@ -75,6 +75,8 @@ class ResponseRoutes:
         if wanted.stream:
             return await send_events(request, await self._events(request.principal, created))
         response = await self._response(request.principal, created, wait=not ask.background)
+        if response.served is not None:
+            request.answered |= {DEPLOYMENT: response.served.deployment, ATTEMPTS: str(response.served.attempts)}
         if response.failure is not None:
             return await _answer_failed(request, response)
         return await request.answer_json(shapes.response_object(response))
