@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import uvicorn
@@ -24,10 +24,14 @@ def app(handler: Handler) -> ASGIApp:
     return answer
 
 
+def client(handler: Handler) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    return serving(app(handler))
+
+
 @asynccontextmanager
-async def client(handler: Handler) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def serving(answer: ASGIApp) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = uvicorn.Config(
-        app(handler), http=WireProtocol, lifespan="off", log_config=None, date_header=False, server_header=False
+        answer, http=WireProtocol, lifespan="off", log_config=None, date_header=False, server_header=False
     )
     server = uvicorn.Server(config)
     listener = bind("127.0.0.1", 0)
@@ -140,3 +144,22 @@ async def test_a_client_that_has_its_whole_answer_may_leave_unnoticed() -> None:
         await reader.readuntil(b"hello")
         writer.close()
     assert not gone.is_set()  # the server has seen the end of every connection by now
+
+
+async def test_a_client_that_leaves_with_a_second_request_under_way_is_gone_for_the_first_too() -> None:
+    began, heard = asyncio.Event(), asyncio.Queue[str]()
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        wire = wire_of(scope)
+        while (await receive()).get("more_body"):
+            pass
+        began.set()
+        heard.put_nowait((await receive())["type"])
+        assert wire.write(b"nobody")
+
+    async with serving(waiting) as (_, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n" * 2)
+        await began.wait()
+        writer.close()
+        async with asyncio.timeout(5):
+            assert await heard.get() == "http.disconnect"

@@ -45,7 +45,11 @@ class Wire:
 
     def gone(self) -> None:
         """Tell that the client went away."""
-        if self.on_gone is not None and not self._cycle.response_complete:
+        if self._cycle.response_complete:
+            return
+        self._cycle.disconnected = True  # uvicorn tells the last request alone, which may wait behind this one
+        self._cycle.message_event.set()
+        if self.on_gone is not None:
             self.on_gone()
 
 
