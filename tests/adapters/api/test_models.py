@@ -33,10 +33,10 @@ def test_a_model_is_what_each_sdk_takes_it_for() -> None:
         ({"limit": "2"}, (["p/0", "p/1"], True)),
         ({"limit": "2", "after_id": "p/1"}, (["p/2", "p/3"], True)),
         ({"limit": "2", "after_id": "p/2"}, (["p/3", "p/4"], False)),
-        ({"after_id": "p/4"}, ([], False)),
+        ({"after_id": "p/4"}, (list[str](), False)),
         ({"limit": "2", "before_id": "p/3"}, (["p/1", "p/2"], True)),
         ({"limit": "2", "before_id": "p/2"}, (["p/0", "p/1"], False)),
-        ({"before_id": "p/0"}, ([], False)),
+        ({"before_id": "p/0"}, (list[str](), False)),
     ],
 )
 def test_a_page_is_what_lies_behind_or_before_a_model(query: dict[str, Any], expected: tuple[list[str], bool]) -> None:
