@@ -217,6 +217,15 @@ async def test_an_answer_that_is_whole_is_not_given_up_for_having_been_slow() ->
     assert asked.settlement() == Settlement(Usage(3, 2), "completed")
 
 
+@pytest.mark.parametrize("timeouts", [Timeouts(total_s=0.02), Timeouts(between_tokens_s=0.02)])
+async def test_an_answer_that_is_whole_is_not_lost_where_its_stream_goes_on(timeouts: Timeouts) -> None:
+    world = several(a=[*HELLO, forever])
+    asked = asking(world, in_order("a", timeouts=timeouts))
+    assert await heard(asked) == HELLO
+    assert asked.settlement() == Settlement(Usage(3, 2), "completed")
+    assert world.models["a"].hung_up == 1
+
+
 async def test_an_answer_without_an_end_is_cut() -> None:
     with pytest.raises(UpstreamCut):
         await heard(asking(several(a=[TextDelta("Hel")])))

@@ -223,17 +223,20 @@ class Asking:
             yield event
         pace = Pace(limits, now=anyio.current_time()) if limits.min_tokens_per_s else None
         gap_s = limits.timeouts.between_tokens_s or inf
-        async with aclosing(until(events, self._ends_at, gap_s) if min(self._ends_at, gap_s) < inf else events) as rest:
-            async for event in rest:
-                self._heard.take(event)
-                if pace is None:
+        timed = until(events, self._ends_at, gap_s) if min(self._ends_at, gap_s) < inf else events
+        try:
+            async with aclosing(timed) as rest:
+                async for event in rest:
+                    self._heard.take(event)
+                    came_at = anyio.current_time() if pace else 0.0
+                    if pace and pace.slow(_tokens(event), came_at) and not self._heard.finished:
+                        raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
                     yield event
-                    continue
-                came_at = anyio.current_time()
-                if pace.slow(_tokens(event), came_at) and not self._heard.finished:
-                    raise UpstreamTimeout("The provider answers too slowly.", code="upstream_slow")
-                yield event
-                pace.skip(anyio.current_time() - came_at)  # who listens may be slow, too
+                    if pace:
+                        pace.skip(anyio.current_time() - came_at)  # who listens may be slow, too
+        except UpstreamTimeout:
+            if not self._heard.finished:  # else the answer is whole, whatever its stream goes on with
+                raise
         if not self._heard.finished:
             raise UpstreamCut("The provider's answer ended before its end.")
 
