@@ -26,6 +26,7 @@ class ModelProfile:
     accepts_files: bool = False
     structured: Literal["native", "tool", "prompt", "none"] = "native"
     accepts_json_object: bool = True  # natively, as a format without a schema
+    accepts_open_schemas: bool = True  # natively, by which an object may have properties that are not named
     follows_instructions: bool = True
     reads_passages: bool = True  # as numbered text in its instructions
     accepts_stream_options: bool = True

@@ -1,6 +1,7 @@
 """The Anthropic Messages codec: what goes over the wire, and that thinking survives the round trip."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,18 @@ def test_thinking_blocks_survive_the_round_trip() -> None:
     assert json.loads(CODEC.request(ModelRequest("m", items)).body)["messages"][1:] == [
         {"role": "assistant", "content": blocks}
     ]
+
+
+def test_claude_constrains_by_closed_schemas_only() -> None:
+    codec = ClaudeCodec(profile_of(CLAUDE, "claude-sonnet-4-5"))
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+    asked = [
+        json.loads(codec.request(ModelRequest("m", [], text_format=TextFormat("json_schema", "n", shape))).body)
+        for shape in (schema, schema | {"additionalProperties": False})
+    ]
+    assert "output_config" not in asked[0]
+    assert "JSON schema" in asked[0]["system"]
+    assert asked[1]["output_config"]["format"]["schema"]["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chatbackend.adapters.providers.json_schema import MAX_SCHEMA_BYTES, mismatch, wrong_schema
+from chatbackend.adapters.providers.json_schema import MAX_SCHEMA_BYTES, is_open, mismatch, wrong_schema
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -82,3 +82,21 @@ def test_a_schema_without_a_bottom_is_no_schema() -> None:
     for _ in range(900):
         schema = {"not": schema}
     assert wrong_schema(schema) == "is nested too deeply"
+
+
+@pytest.mark.parametrize(
+    ("schema", "more"),
+    [
+        (PERSON, False),
+        ({"type": "string"}, False),
+        ({}, False),
+        ({"type": "object"}, True),
+        ({"type": ["object", "null"], "properties": {}}, True),
+        ({"type": ["string", "null"]}, False),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, True),
+        ({**PERSON, "$defs": {"age": {"type": "object"}}}, True),
+        ({"anyOf": [PERSON, {"type": "array", "items": {"type": "object"}}]}, True),
+    ],
+)
+def test_a_schema_is_open_where_any_object_may_have_more(schema: dict[str, Any], more: object) -> None:
+    assert is_open(schema) is more

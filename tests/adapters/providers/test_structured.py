@@ -55,6 +55,19 @@ def test_a_provider_that_knows_formats_is_told_the_format() -> None:
     assert body(ModelProfile(), ANY)["response_format"] == {"type": "json_object"}
 
 
+def test_what_a_provider_cannot_constrain_by_is_asked_for_in_words_and_checked() -> None:
+    closed_only = ModelProfile(accepts_open_schemas=False)
+    assert "It has to match this JSON schema" in body(closed_only)["messages"][0]["content"]
+    closed = TextFormat("json_schema", "city", CITY | {"additionalProperties": False})
+    assert body(closed_only, closed)["response_format"]["type"] == "json_schema"
+    assert body(closed_only, extra_dialect="messages")["response_format"]["type"] == "json_schema"
+    request = ModelRequest("m", [], text_format=BY_SCHEMA)
+    with pytest.raises(UpstreamError, match="does not match"):
+        replay_for(
+            ChatCodec(closed_only), request, sse('{"choices":[{"delta":{"content":"{}"},"finish_reason":"stop"}]}')
+        )
+
+
 def test_a_model_is_told_in_words() -> None:
     found = body(PROMPTED, instructions="Be brief.")
     assert "response_format" not in found

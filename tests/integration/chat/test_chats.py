@@ -137,7 +137,8 @@ async def test_functions_of_the_old_form_are_answered_in_it(client: openai.Async
 @WAYS
 @MODELS
 async def test_an_answer_has_the_demanded_schema(client: openai.AsyncOpenAI, model: str, who: str, way: Way) -> None:
-    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    city = {"type": "string"}
+    schema = {"type": "object", "properties": {"city": city}, "required": ["city"], "additionalProperties": False}
     answer = await ask(
         client,
         way,

@@ -23,6 +23,21 @@ _RULES = cast(Mapping[str, Rule], Draft202012Validator.VALIDATORS)
 _extend = cast(Callable[[Any, Mapping[str, Rule]], Any], validators.extend)
 
 
+def is_open(schema: object) -> bool:
+    """Return whether an object, anywhere in a schema, may have properties that are not named."""
+    if isinstance(schema, list):
+        return any(map(is_open, cast(list[object], schema)))
+    if not isinstance(schema, dict):
+        return False
+    node = cast(Json, schema)
+    kinds: object = node.get("type")
+    if (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)) and (
+        node.get("additionalProperties") is not False
+    ):
+        return True
+    return any(map(is_open, node.values()))
+
+
 def wrong_schema(schema: Json) -> str | None:
     """Return what is wrong with a schema, as the end of a sentence, None for one that is good."""
     try:

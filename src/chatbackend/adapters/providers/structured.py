@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from chatbackend.adapters.providers.codec import GARBAGE, unsupported
-from chatbackend.adapters.providers.json_schema import mismatch, wrong_schema
+from chatbackend.adapters.providers.json_schema import is_open, mismatch, wrong_schema
 from chatbackend.domain.errors import InvalidRequest, UpstreamError
 from chatbackend.domain.events import Cited, Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
 from chatbackend.domain.fitting import named
@@ -32,12 +32,20 @@ def way_of(request: ModelRequest, profile: ModelProfile) -> Way:
         return "unasked"
     if profile.structured == "none":
         raise unsupported("a format for its answer", param=named(request, "text_format"))
-    if profile.structured == "native" and (wanted.type == "json_schema" or profile.accepts_json_object):
+    if profile.structured == "native" and _is_native(request, profile):
         return "native"
     # Thinking forbids that a tool is demanded, and only an object can be a tool's arguments.
     thinks = request.reasoning_effort not in {None, "none"}
     by_tool = profile.structured == "tool" and not thinks and schema_of(request).get("type") == "object"
     return "tool" if by_tool else "prompt"
+
+
+def _is_native(request: ModelRequest, profile: ModelProfile) -> bool:
+    """Return whether a provider that constrains its output can do so by this format."""
+    if request.text_format.type == "json_object":
+        return profile.accepts_json_object
+    # Who speaks the provider's own dialect knows what it takes: only Claude has such a rule.
+    return profile.accepts_open_schemas or request.extra_dialect == "messages" or not is_open(schema_of(request))
 
 
 def spoken(request: ModelRequest, profile: ModelProfile) -> ModelRequest:

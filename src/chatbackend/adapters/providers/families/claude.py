@@ -48,6 +48,7 @@ CLAUDE = Family(
         default_max_tokens=8_192,
         accepts_files=True,
         accepts_json_object=False,
+        accepts_open_schemas=False,
     ),
     _FACTS,
     keys=("CLAUDE_API_KEY", "ANTHROPIC_API_KEY"),
