@@ -154,3 +154,11 @@ def test_what_one_of_several_takes_is_not_refused() -> None:
     refuse_if_none_takes(ask, [plain, able])
     with pytest.raises(InvalidRequest, match="function tools"):
         refuse_if_none_takes(ask, [plain, plain])
+
+
+async def test_a_provider_is_asked_to_go_on_in_the_background_only_where_it_keeps_that() -> None:
+    items: list[Item] = [Message("m", "user", [InputText("hi")])]
+    keeps = ModelProfile(keeps_background=True)
+    assert (await prepared(items, keeps, asked(background=True))).background
+    assert not (await prepared(items, keeps, asked())).background
+    assert not (await prepared(items, ABLE, asked(background=True))).background

@@ -31,6 +31,7 @@ class ModelProfile:
     reads_passages: bool = True  # as numbered text in its instructions
     accepts_stream_options: bool = True
     max_tokens_field: str = "max_tokens"
+    keeps_background: bool = False  # goes on with a cut answer in the background, and keeps it for a while
     accepts_prefill: bool = False  # goes on from an assistant's last message as its own beginning
     marks_prefill: bool = False  # and has to be told so (vLLM)
     system_role: Literal["system", "developer"] = "system"
@@ -102,6 +103,7 @@ class ModelRequest:
     verbosity: str | None = None  # low | medium | high
     user: str | None = None
     stream: bool = True
+    background: bool = False  # the provider shall go on by itself where it can, and keep what it says
     prefilled: bool = False  # the last item is the beginning of the answer
     passages: list[Passage] = field(default_factory=list[Passage])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])

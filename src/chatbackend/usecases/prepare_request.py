@@ -78,6 +78,7 @@ class PrepareRequest:
             passages=passages,
             extra=ask.extra,
             hints=ask.hints,
+            background=ask.background and profile.keeps_background,
             extra_dialect="responses",
         )
         return await self.shaped(request, principal, deployment)

@@ -41,7 +41,7 @@ def test_every_field_is_one_that_the_sdk_knows() -> None:
         reasoning_summary="auto",
         verbosity="low",
         user="u",
-        hints={"background": True},
+        background=True,
         extra_dialect="responses",
     )
     sent = json.loads(CODEC.request(request).body)

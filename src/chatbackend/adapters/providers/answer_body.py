@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from chatbackend.adapters.providers.codec import Codec, Reader
+from chatbackend.adapters.providers.codec import Codec, Place, Reader
 from chatbackend.adapters.wire.sse import SseReader, SseTooLarge
 from chatbackend.domain.errors import ChatError, UpstreamError
 from chatbackend.domain.events import ModelEvent
@@ -18,6 +18,15 @@ class AnswerBody(Protocol):
     @property
     def done(self) -> bool:
         """Whether more bytes would change nothing: call `end` now."""
+        ...
+
+    @property
+    def place(self) -> Place | None:
+        """Where the rest can be had if the answer is cut here; see `codec.Reader`."""
+        ...
+
+    def rejoined(self) -> None:
+        """Note that what comes now is what follows there."""
         ...
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
@@ -36,6 +45,7 @@ class StreamedBody:
     """An answer in server-sent events. An error is kept until `end`, after the good events before it."""
 
     def __init__(self, reader: Reader, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
         self._sse = SseReader(max_event_bytes=max_event_bytes)
         self._reader = reader
         self._error: ChatError | None = None
@@ -44,6 +54,15 @@ class StreamedBody:
     def done(self) -> bool:
         """Whether the end mark or an error was read."""
         return self._reader.done or self._error is not None or self._sse.too_large
+
+    @property
+    def place(self) -> Place | None:
+        """Where the rest can be had if the stream is cut here; see `codec.Reader`."""
+        return None if self._error is not None else self._reader.place
+
+    def rejoined(self) -> None:
+        """Forget the beginning of an event that a cut left: it comes again."""
+        self._sse = SseReader(max_event_bytes=self._max_event_bytes)
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
         """Return the events that `chunk` completes. Never raises."""
@@ -81,6 +100,11 @@ class WholeBody:
     def done(self) -> bool:
         """Whether the bound is passed; the end of JSON is the end of the bytes."""
         return self._size > self._max
+
+    place = None
+
+    def rejoined(self) -> None:
+        """Do nothing: nobody comes back to a whole body."""
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
         """Keep `chunk`. Never raises."""

@@ -32,10 +32,26 @@ class WireRequest:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a provider keeps an answer that it goes on with by itself: how to come back to it, and how to end it."""
+
+    path: str
+    query: str
+    cancel_path: str
+
+
 class Reader(Protocol):
-    """Reads one streamed answer. `done` is True once the provider's end mark was read."""
+    """Reads one streamed answer. `done` is True once the provider's end mark was read.
+
+    `place`: where the rest of a cut stream can be had, None for nearly all. Whoever comes back gives the same reader
+    what follows; what it has read already it reads over.
+    """
 
     done: bool
+
+    @property
+    def place(self) -> Place | None: ...
 
     def feed(self, event: SseEvent) -> list[ModelEvent]:
         """Return what one event says; `Finished` comes with the end mark, after every report of usage.

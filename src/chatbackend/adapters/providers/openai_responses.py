@@ -22,7 +22,10 @@ _UNSAID = ("stop", "seed")  # the dialect has no words for them
 
 
 class ResponsesCodec:
-    """Speaks Responses, statelessly: the whole context goes out with every request, nothing is stored there."""
+    """Speaks Responses, statelessly: the whole context goes out with every request, nothing is stored there.
+
+    But for an answer in the background, which the provider keeps so that the rest of a cut stream can be had.
+    """
 
     def __init__(self, profile: ModelProfile) -> None:
         self._profile = speaking(profile, *_UNSAID)
@@ -46,7 +49,8 @@ class ResponsesCodec:
     def reader(self, request: ModelRequest) -> Reader:
         """Return a fresh reader for one streamed answer."""
         steps = structured_steps(request, self._profile)
-        return SteppedReader(ResponsesReader(), steps) if steps else ResponsesReader()
+        reader = ResponsesReader(kept=request.background and request.stream)
+        return SteppedReader(reader, steps) if steps else reader
 
     def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.

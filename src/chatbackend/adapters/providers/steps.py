@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from chatbackend.adapters.providers.codec import Reader
+from chatbackend.adapters.providers.codec import Place, Reader
 from chatbackend.adapters.wire.sse import SseEvent
 from chatbackend.domain.events import ModelEvent
 
@@ -33,6 +33,11 @@ class SteppedReader:
         self.done = False
         self._reader = reader
         self._steps = steps
+
+    @property
+    def place(self) -> Place | None:
+        """See `codec.Reader`."""
+        return self._reader.place
 
     def feed(self, event: SseEvent) -> list[ModelEvent]:
         """Return what one event says; see `codec.Reader`."""

@@ -2,16 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+
+import anyio
 
 from chatbackend.adapters.providers.answer_body import AnswerBody, answer_body
-from chatbackend.adapters.providers.codec import Codec, WireRequest
-from chatbackend.domain.errors import UpstreamError
+from chatbackend.adapters.providers.codec import Codec, Place, WireRequest
+from chatbackend.domain.errors import UpstreamCut, UpstreamError
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.credentials import Credential
 from chatbackend.infra.models.http_relay import HttpRelay, RelayedHttpAnswer
 from chatbackend.infra.models.lean_client import LeanClient
+
+REJOINS = 5  # times that one answer is come back to
+REJOIN_WAIT_S = 0.3
+LEAVE_S = 2.0
+_EVENTS = {"accept": "text/event-stream"}
+_CUT = "The provider's answer was cut off."
 
 
 class HttpModel:
@@ -38,38 +47,74 @@ class HttpModel:
     ) -> AsyncGenerator[ModelEvent, None]:
         relay = self._relays.get(wire.path)
         if relay is None:
-            url = self._url(wire.path)
-            relay = self._relays[wire.path] = HttpRelay(self._client, self._codec, url=url, credential=self._credential)
+            relay = self._relays[wire.path] = self._relay(self._url(wire.path))
         answer = await relay(wire.body, timeouts, stream=request.stream, headers=wire.headers)
+        place: Place | None = None
         try:
             kind = answer.content_type.partition(";")[0].strip().lower()
             body = answer_body(self._codec, request, content_type=kind, content_encoding=answer.content_encoding)
+            rejoins = 0
             while not body.done:
-                try:
-                    chunk = await answer.read()
-                except UpstreamError as error:
-                    for event in _rest(body, error):
+                chunk, cut = await _read(answer)
+                if chunk:
+                    events, place = body.feed(chunk), body.place
+                    for event in events:
+                        yield event
+                    continue
+                if place is None or rejoins == REJOINS:
+                    for event in _rest(body, cut):
                         yield event
                     return
-                if not chunk:
-                    break
-                for event in body.feed(chunk):
-                    yield event
+                rejoins += 1
+                answer.close()
+                answer = await self._rejoined(place, cut or UpstreamCut(_CUT), timeouts)
+                body.rejoined()
             for event in body.end():
                 yield event
             await _drain(answer, timeouts.end_s)
         finally:
             answer.close()  # a connection whose answer was read to its last byte is kept
+            if place is not None:
+                await self._leave(place)
+
+    def _relay(self, url: str, method: str = "POST") -> HttpRelay:
+        return HttpRelay(self._client, self._codec, url=url, credential=self._credential, method=method)
+
+    async def _rejoined(self, place: Place, cut: UpstreamError, timeouts: Timeouts) -> RelayedHttpAnswer:
+        """Return what follows a cut, where the provider keeps it. Raises: `cut`, where it does not."""
+        await asyncio.sleep(REJOIN_WAIT_S)
+        url = self._url(place.path)
+        url += ("&" if "?" in url else "?") + place.query
+        try:
+            return await self._relay(url, "GET")(b"", timeouts, stream=True, headers=_EVENTS)
+        except UpstreamError as error:
+            raise cut from error
+
+    async def _leave(self, place: Place) -> None:
+        """End an answer that would go on without us, at our cost; nobody waits long for that."""
+        with anyio.move_on_after(LEAVE_S, shield=True), suppress(UpstreamError):
+            answer = await self._relay(self._url(place.cancel_path))(b"", Timeouts(), stream=False, headers={})
+            answer.close()
 
 
-def _rest(body: AnswerBody, error: UpstreamError) -> list[ModelEvent]:
-    """Return what is left of an answer whose connection failed, if it had said why it stopped.
+async def _read(answer: RelayedHttpAnswer) -> tuple[bytes, UpstreamError | None]:
+    """Return the next bytes; none at the end, with the error that it was, if it was one."""
+    try:
+        return await answer.read(), None
+    except UpstreamError as error:
+        return b"", error
 
-    Raises: what the failure means, otherwise.
+
+def _rest(body: AnswerBody, error: UpstreamError | None) -> list[ModelEvent]:
+    """Return what is left of an answer that has no more bytes, if it had said why it stopped.
+
+    Raises: what the failure of its connection means, or what the answer lacks.
     """
     try:
         return body.end()
     except UpstreamError:
+        if error is None:
+            raise
         raise error from None
 
 

@@ -30,8 +30,11 @@ def translate(error: Exception) -> UpstreamError:
 class HttpRelay:
     """`Relay` to one address. `codec` knows what the provider's refusals mean."""
 
-    def __init__(self, client: LeanClient, codec: Codec, *, url: str, credential: Credential) -> None:
+    def __init__(
+        self, client: LeanClient, codec: Codec, *, url: str, credential: Credential, method: str = "POST"
+    ) -> None:
         self._client = client
+        self._method = method
         self._codec = codec
         self._url = url
         self._credential = credential
@@ -55,7 +58,7 @@ class HttpRelay:
         proof = await self._credential()
         if self._to is None or proof is not self._proof or headers != self._said:
             try:
-                self._to = target(self._url, {"content-type": "application/json", **headers, **proof})
+                self._to = target(self._url, {"content-type": "application/json", **headers, **proof}, self._method)
             except ValueError as error:
                 raise UpstreamError("The call of the provider failed.") from error
             self._proof, self._said = proof, headers

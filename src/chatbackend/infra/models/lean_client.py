@@ -44,7 +44,7 @@ class Target:
         return self.host, self.port, self.tls
 
 
-def target(url: str, headers: Mapping[str, str]) -> Target:
+def target(url: str, headers: Mapping[str, str], method: str = "POST") -> Target:
     """Return where a URL points. Raises: ValueError for what is no URL or no header."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -63,7 +63,7 @@ def target(url: str, headers: Mapping[str, str]) -> Target:
     if parts.username and not any(name.lower() == "authorization" for name in headers):
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         fields["authorization"] = f"Basic {base64.b64encode(secret).decode()}"
-    lines = [f"POST {path} HTTP/1.1", *(_line(name, value) for name, value in fields.items()), "content-length: "]
+    lines = [f"{method} {path} HTTP/1.1", *(_line(name, value) for name, value in fields.items()), "content-length: "]
     return Target(host, parts.port or (443 if tls else 80), tls, "\r\n".join(lines).encode())
 
 

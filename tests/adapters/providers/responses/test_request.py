@@ -208,20 +208,15 @@ def test_proof_of_reasoning_is_asked_for_again_once_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hints", "stream", "expected"),
-    [
-        ({"background": True}, True, (True, True)),
-        ({"background": True}, False, (None, False)),
-        ({"background": False}, True, (None, False)),
-        ({"background": None}, True, (None, False)),
-    ],
+    ("background", "stream", "expected"),
+    [(True, True, (True, True)), (True, False, (None, False)), (False, True, (None, False))],
 )
 def test_only_a_stream_in_the_background_is_stored(
-    hints: Json,
+    background: bool,  # noqa: FBT001  # a table's column
     stream: bool,  # noqa: FBT001  # a table's column
     expected: tuple[bool | None, bool],
 ) -> None:
-    made = body(HI, hints=hints, stream=stream, extra_dialect="responses")
+    made = body(HI, background=background, stream=stream, extra_dialect="responses")
     assert (made.get("background"), made["store"]) == expected
 
 

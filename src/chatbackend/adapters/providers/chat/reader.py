@@ -46,6 +46,8 @@ _MARK = re.compile(r"\[(\d{1,3})\]")
 class ChatReader:
     """Reads one answer. Choices other than the first are not ours to read."""
 
+    place = None
+
     def __init__(self) -> None:
         self.done = False
         self.answer_id: str | None = None

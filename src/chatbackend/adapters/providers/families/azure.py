@@ -19,7 +19,7 @@ def url(address: Address, path: str) -> str:
             resource = resource.removesuffix(written)
     if not address.version:
         return f"{resource}/openai/v1{path}"
-    place = "" if path == "/responses" else f"/deployments/{quote(address.model, safe='')}"
+    place = "" if path.startswith("/responses") else f"/deployments/{quote(address.model, safe='')}"
     return f"{resource}/openai{place}{path}?api-version={quote(address.version, safe='')}"
 
 

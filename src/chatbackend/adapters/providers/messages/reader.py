@@ -67,6 +67,8 @@ class _Open:
 class ClaudeReader:
     """Reads one answer."""
 
+    place = None
+
     def __init__(self) -> None:
         self.done = False
         self._blocks: dict[int, _Open] = {}

@@ -4,9 +4,11 @@ Items of the provider's own tools are not ours to show; the text around them is.
 Source: `ResponseStreamEvent` in the `openai` package (types/responses/response_stream_event.py).
 """
 
+from urllib.parse import quote
+
 import msgspec
 
-from chatbackend.adapters.providers.codec import GARBAGE
+from chatbackend.adapters.providers.codec import GARBAGE, Place
 from chatbackend.adapters.providers.provider_errors import Fault, fault_of, stream_error
 from chatbackend.adapters.providers.responses.output import Output
 from chatbackend.adapters.providers.responses.shapes import Event, Kind, Response, shown_item
@@ -38,6 +40,7 @@ _TERMINAL = {
 }
 _ITEMS = frozenset(("response.output_item.added", "response.output_item.done"))
 _ARGUMENTS = frozenset(("response.function_call_arguments.delta", "response.function_call_arguments.done"))
+_CREATED = "response.created"
 _CITATION = "response.output_text.annotation.added"
 _READ = frozenset((*_GROWING, *_GROWN, *_TERMINAL, *_ITEMS, *_ARGUMENTS, _CITATION))
 # Failures that the request has caused and would cause again; the other codes have a status in the table of errors.
@@ -66,10 +69,13 @@ _REFUSALS = frozenset(
 
 
 class ResponsesReader:
-    """Reads one answer."""
+    """Reads one answer. `kept`: the provider keeps it, so that the rest of a cut stream can be had."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: bool = False) -> None:
         self.done = False
+        self._kept = kept
+        self._id = ""  # of a kept one, once it is known
+        self._last = -1  # the number of the last event that was read
         self._output = Output()
         self._failure: ChatError | None = None  # kept until `end`, so that what failed is still counted
 
@@ -81,7 +87,9 @@ class ResponsesReader:
             return self.end()
         try:
             kind = event.event if event.event in _READ else _kind_of(event)
-            return self._take(kind, _EVENT.decode(event.data)) if kind in _READ else []
+            if self._kept and kind == _CREATED:
+                self._id = (_EVENT.decode(event.data).response or Response()).id or ""
+            return self._take_new(kind, _EVENT.decode(event.data)) if kind in _READ else []
         except GARBAGE as error:
             raise UpstreamError("The provider sent what is no event of a response.") from error
 
@@ -102,6 +110,23 @@ class ResponsesReader:
         except GARBAGE as error:
             raise UpstreamError("The provider sent what is no response.") from error
         return events + self.end()
+
+    @property
+    def place(self) -> Place | None:
+        """See `codec.Reader`."""
+        if not self._id or self.done:
+            return None
+        path = f"/responses/{quote(self._id, safe='')}"
+        return Place(path, f"stream=true&starting_after={max(self._last, 0)}", f"{path}/cancel")
+
+    def _take_new(self, kind: str, told: Event) -> list[ModelEvent]:
+        """Take an event, unless it was read before its stream was cut."""
+        number = told.sequence_number
+        if self._kept and number is not None:
+            if number <= self._last:
+                return []
+            self._last = number
+        return self._take(kind, told)
 
     def _take(self, kind: str, told: Event) -> list[ModelEvent]:
         if kind in _GROWING:

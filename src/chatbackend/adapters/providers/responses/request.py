@@ -38,7 +38,7 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     """
     request = spoken(fitted(request, profile), profile)
     extra = passthrough(request, "responses")
-    background = extra.pop("background", None) is True and request.stream  # without a stream, only polling would end it
+    background = request.background and request.stream  # without a stream, only polling would end it
     said = _input(request, profile)
     reasoning = _fields(extra.get("reasoning")) | _reasoning(request)
     ours = present(

@@ -97,6 +97,7 @@ class IncompleteDetails(Struct):
 class Response(Struct):
     """A whole answer, or what a terminal event ends a stream with."""
 
+    id: str | None = None
     status: str | None = None
     output: list[Raw] | None = None
     usage: ResponseUsage | None = None
@@ -108,6 +109,7 @@ class Event(Struct):
     """An event of a kind that we read. Servers leave `output_index` out (llama.cpp) or give new ids (Copilot)."""
 
     type: str = ""
+    sequence_number: int | None = None
     output_index: int | None = None
     item_id: str | None = None
     content_index: int | None = None
