@@ -106,8 +106,8 @@ class Told:
 def expected(fault: Fault, dialect: Dialect, *, stream: bool, relayed: bool) -> Told:
     """Return what a caller of this dialect is told of a fault.
 
-    A relayed stream, with nobody else to ask, is passed on from its first byte: its status is out by then. A relayed
-    body that ends too early is no JSON, and no more is known of it: every other call streams, where a cut is seen.
+    A relayed body that ends too early is no JSON, and no more is known of it: every other call streams, where a cut is
+    seen. The routes here have a `first_token_s`, so that a relayed stream, too, is held until its first token.
     """
     state, after = fault.state, stream and fault.strikes == "after"
     if relayed and not stream and fault.script.startswith("truncated"):
@@ -116,8 +116,7 @@ def expected(fault: Fault, dialect: Dialect, *, stream: bool, relayed: bool) -> 
         return Told(200, "response.failed", state.response_code, in_stream=True, text=after)
     if dialect == "responses":
         return Told(*state.failed_as)
-    begun = after or (stream and relayed and fault.strikes == "opening")
     if dialect == "messages":
         status, kind = state.anthropic
-        return Told(200 if begun else status, kind, None, in_stream=begun, text=after)
-    return Told(200 if begun else state.status, state.type, state.code, in_stream=begun, text=after)
+        return Told(200 if after else status, kind, None, in_stream=after, text=after)
+    return Told(200 if after else state.status, state.type, state.code, in_stream=after, text=after)

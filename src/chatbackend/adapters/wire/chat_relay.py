@@ -69,9 +69,8 @@ def renamed(body: bytes, model: str) -> bytes:
 class Account:
     """Reads along with an answer: its usage, its first token, how it ended, what was wrong with it.
 
-    `streamed`: it is SSE; `feed` returns what of it may be shown. A token that is cut between two chunks may be noticed
-    one late: that only delays what waits for it. `error` is what the provider said of a failure inside its answer, or
-    that it is no answer at all.
+    `streamed`: it is SSE; `feed` returns what of it may be shown. `error` is what the provider said of a failure inside
+    its answer, or that it is no answer at all.
     """
 
     def __init__(self, request_bytes: int, *, streamed: bool) -> None:
@@ -99,7 +98,6 @@ class Account:
         if not self.begun:
             # Azure's first chunk, which tells of the prompt's filters, is of no kind.
             chunk = _NO_KIND.sub(_A_CHUNK, chunk, count=1)
-            self.begun = _TOKEN.search(chunk) is not None
         return self._stream.feed(chunk)
 
     @property
@@ -144,6 +142,7 @@ class Account:
             self._marked = True
             return False
         self.events += 1
+        self.begun = self.begun or _TOKEN.search(data) is not None
         self._read(data)
         return self.error is None
 
