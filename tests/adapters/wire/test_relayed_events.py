@@ -41,3 +41,11 @@ def test_what_broke_off_is_held(broken: bytes) -> None:
 def test_what_never_ends_is_not_held_without_end() -> None:
     shown, rest, seen = passed(b"data: 1\n\n" + b"x" * (MAX_HELD_BYTES + 1), [])
     assert (len(shown), rest, seen) == (9 + MAX_HELD_BYTES + 1, b"", [b"1"])
+
+
+def test_an_event_a_piece_goes_the_way_of_all() -> None:
+    stream = b'data: {"n": 1}\n\ndata: \n\ndata:x\n\ndata: [DONE]\n\ndata: after\n\n'
+    ends = [at + 2 for at in range(len(stream)) if stream.startswith(b"\n\n", at)][:-1]
+    whole = passed(stream, [])
+    assert passed(stream, ends) == whole
+    assert whole[1:] == (b"data: [DONE]\n\ndata: after\n\n", [b'{"n": 1}', b"x", b"[DONE]"])
