@@ -193,9 +193,13 @@ class Journey:
     def _elsewhere(self, now: float) -> Step:
         soonest: list[float] = []
         for tier in self._tiers:
-            waits = {target.deployment: self._health.wait_s(target.deployment, now) for target in tier}
-            ready = [target for target in tier if not waits[target.deployment]]
-            soonest += filter(None, waits.values())
+            ready: list[Target] = []
+            for target in tier:
+                wait_s = self._health.wait_s(target.deployment, now)
+                if wait_s:
+                    soonest.append(wait_s)
+                else:
+                    ready.append(target)
             if ready:
                 chosen = self._chosen(ready)
                 tier.remove(chosen)

@@ -21,7 +21,7 @@ ANNA = Principal("t", "app", "app/anna", "key_1", MADE)
 
 
 def bearer(token: str) -> list[tuple[bytes, bytes]]:
-    return [(b"Authorization", f"Bearer {token}".encode())]
+    return [(b"authorization", f"Bearer {token}".encode())]
 
 
 class World:

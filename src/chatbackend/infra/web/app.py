@@ -133,6 +133,8 @@ class WebApp:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse before the upgrade, or hand the socket to its handler."""
+        # uvicorn leaves the names of a handshake's headers as they came.
+        scope["headers"] = [(name.lower(), value) for name, value in scope["headers"]]
         request = Request(scope, receive, send, {}, _NOBODY, self._new_request_id())
         await receive()  # websocket.connect
         try:

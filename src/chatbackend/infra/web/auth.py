@@ -10,11 +10,13 @@ from chatbackend.domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from chatbackend.domain.identity import ApiKey, ClientSecret, Principal, user_owner
 from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.keys import Keys
+from chatbackend.infra.web.http import header
 
 CACHE_S = 2.0  # a revoked key is refused within this on new requests and (checked every 2 s) within 5 s on sockets
 FOR_A_BROWSER = "ek_"
 _OFFERED = "openai-insecure-api-key."  # before the secret, among a browser's subprotocols
 _IN_URL = re.compile(r"(?:ek_|sk-cb-)[\w-]{43}")  # whole secrets of ours only: a search may be about anything else
+_KEY_HEADERS = (b"api-key", b"x-api-key")
 _USER = re.compile(r"[A-Za-z0-9_.:@|+-]{1,128}")
 _MISSING = (
     "You didn't provide an API key. Send it as 'Authorization: Bearer KEY' (or 'api-key', or 'x-api-key'); "
@@ -30,21 +32,18 @@ def hash_key(token: str) -> str:
 def credential(headers: Iterable[tuple[bytes, bytes]], subprotocols: Iterable[str] = ()) -> str | None:
     """Return the token of the one credential header, or of the subprotocol that carries one.
 
+    Header names are lower-case, as ASGI has them.
     Raises: Unauthenticated when several differ: which one counts must not be a matter of luck.
     """
     found = {name.removeprefix(_OFFERED) for name in subprotocols if name.startswith(_OFFERED)}
-    if not all(token.startswith(FOR_A_BROWSER) for token in found):
+    if found and not all(token.startswith(FOR_A_BROWSER) for token in found):
         raise Unauthenticated("Only a client secret may be sent as a subprotocol; an API key goes into a header.")
     for name, value in headers:
-        text = value.decode("latin-1")
-        match name.lower():
-            case b"authorization":
-                scheme, _, token = text.partition(" ")
-                found.add(token.strip() if scheme.lower() == "bearer" else "")
-            case b"api-key" | b"x-api-key":
-                found.add(text.strip())
-            case _:
-                pass
+        if name in _KEY_HEADERS:
+            found.add(value.decode("latin-1").strip())
+        elif name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            found.add(token.strip() if scheme.lower() == "bearer" else "")
     if len(found) > 1:
         raise Unauthenticated("Several credentials that differ were sent; send one.")
     return found.pop() if found else None
@@ -79,7 +78,7 @@ class Resolver:
         if not token:
             raise Unauthenticated(_MISSING)
         found = await self._find(token)
-        user = next((value for name, value in headers if name.lower() == b"chatbackend-user"), None)
+        user = header(headers, b"chatbackend-user")
         if isinstance(found, ClientSecret):
             return self._of_secret(found, user)
         owner = found.account if user is None else owner_of(found.account, user.decode("latin-1"))

@@ -4,7 +4,7 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,7 +62,7 @@ class Request:
         path: str = self.scope["path"]
         if path == _MESSAGES or path.startswith(_MESSAGES + "/"):
             return True
-        return any(name == b"anthropic-version" for name, _ in self.scope["headers"])
+        return header(self.scope["headers"], b"anthropic-version") is not None
 
     def one(self, name: str) -> str | None:
         """Return the last value of a query parameter."""
@@ -117,12 +117,19 @@ class Request:
         await self.answer(status, encode(body), headers=wire_errors.headers(error))
 
 
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the first value of a header; names are lower-case, as ASGI has them."""
+    for found, value in headers:
+        if found == name:
+            return value
+    return None
+
+
 def refuse_idempotency_key(request: Request) -> None:
     """Refuse a key where it would mean nothing: who sends one relies on it. Raises: InvalidRequest."""
-    for name, _ in request.scope["headers"]:
-        if name == b"idempotency-key":
-            message = "Idempotency-Key is not known here: nothing is kept of such an answer. Use /v1/responses."
-            raise InvalidRequest(message, code="idempotency_unsupported")
+    if header(request.scope["headers"], b"idempotency-key") is not None:
+        message = "Idempotency-Key is not known here: nothing is kept of such an answer. Use /v1/responses."
+        raise InvalidRequest(message, code="idempotency_unsupported")
 
 
 def decode_object(body: bytes) -> dict[str, Any]:

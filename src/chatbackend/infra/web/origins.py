@@ -6,6 +6,8 @@ Source: https://fetch.spec.whatwg.org/#http-cors-protocol, RFC 6455 section 10.2
 import re
 from collections.abc import Iterable
 
+from chatbackend.infra.web.http import header
+
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 _EXPOSED = b"x-request-id, x-chatbackend-response-id, retry-after"
 Headers = Iterable[tuple[bytes, bytes]]
@@ -44,7 +46,7 @@ class Origins:
     def socket_allowed(self, headers: Headers) -> bool:
         """Return whether a handshake may go on: programs send no Origin, browsers always do."""
         headers = list(headers)
-        origins = [value for name, value in headers if name.lower() == b"origin"]
+        origins = [value for name, value in headers if name == b"origin"]
         if not origins:
             return True
         return len(origins) == 1 and self._allowed(origins[0].decode("latin-1"), headers)
@@ -59,4 +61,5 @@ class Origins:
 
 
 def _one(headers: Headers, wanted: bytes) -> str | None:
-    return next((value.decode("latin-1") for name, value in headers if name.lower() == wanted), None)
+    value = header(headers, wanted)
+    return None if value is None else value.decode("latin-1")
