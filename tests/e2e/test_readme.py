@@ -26,7 +26,7 @@ def test_the_first_chat_of_the_readme_answers(running: Server) -> None:
     source = readme.example("A first chat")
     printed = readme.run(source.replace("http://127.0.0.1:8000", running.url).replace("sk-cb-...", running.key))
     assert "built-in extractive model" in printed
-    assert re.search(r"-- resp_[0-9a-f]{24} is kept", printed)
+    assert re.search(r"-- resp_[0-9a-f]{32} is kept", printed)
 
 
 def test_a_pdf_question_over_the_websocket_is_answered_with_true_citations(running: Server, manual: Path) -> None:

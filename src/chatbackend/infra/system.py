@@ -12,7 +12,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend")
-_ID_BYTES = 12
+_RANDOM_BYTES = 10
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -25,8 +25,17 @@ class SystemClock:
 
 
 def new_id(prefix: str) -> str:
-    """See `NewId`: 96 random bits."""
-    return f"{prefix}_{os.urandom(_ID_BYTES).hex()}"
+    """See `NewId`."""
+    return _id(prefix, os.urandom(_RANDOM_BYTES))
+
+
+def _id(prefix: str, random: bytes) -> str:
+    """Return an id of the milliseconds since the epoch (48 bits) and 80 random bits.
+
+    Ids of about the same time stand side by side in an index: at random places a row would touch a page of its own in
+    each, which was half of what writing a ledger row cost.
+    """
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{random.hex()}"
 
 
 class Ids:
@@ -39,9 +48,9 @@ class Ids:
     def __call__(self, prefix: str) -> str:
         """See `NewId`. Not for secrets: only unguessable enough not to repeat."""
         if self._at >= len(self._pool):
-            self._pool, self._at = os.urandom(_ID_BYTES * 512), 0
-        self._at += _ID_BYTES
-        return f"{prefix}_{self._pool[self._at - _ID_BYTES : self._at].hex()}"
+            self._pool, self._at = os.urandom(_RANDOM_BYTES * 512), 0
+        self._at += _RANDOM_BYTES
+        return _id(prefix, self._pool[self._at - _RANDOM_BYTES : self._at])
 
 
 def report(message: str, error: BaseException) -> None:

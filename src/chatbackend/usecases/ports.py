@@ -27,7 +27,7 @@ class Clock(Protocol):
 
 
 class NewId(Protocol):
-    """Makes ids that never repeat: `prefix_` and random hexadecimal digits."""
+    """Makes ids that never repeat: `prefix_` and hexadecimal digits, first those of the time."""
 
     def __call__(self, prefix: str) -> str: ...
 
