@@ -20,6 +20,7 @@ import pytest
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import Usage
 from tests.support.server import PROGRAM, Server, serving
+from tests.support.spools import all_written
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +170,7 @@ async def settled(server: Server) -> list[Json]:
     rows: list[Json] = []
     with anyio.move_on_after(20):
         while True:
+            await all_written(server.data)
             rows = await anyio.to_thread.run_sync(ledger, server)
             if rows and all(row["status"] == "settled" for row in rows):
                 return rows

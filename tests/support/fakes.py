@@ -335,7 +335,7 @@ class Stage:
             self.truth,
             self.log,
             self.unstored_log,
-            ask=AskModel(FakeModels(self.model), Health(), self.new_id, lambda: 0.5),
+            ask=AskModel(FakeModels(self.model), Health(), self.new_id, lambda: 0.5, anyio.current_time),
             search=self.search,
             prepare=PrepareRequest(FakeAttachments()),
             renderer=renderer,

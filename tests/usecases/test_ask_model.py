@@ -86,7 +86,7 @@ def asking(world: Several, route: Route | None = None, *, health: Health | None 
     async def shape(deployment: Deployment) -> ModelRequest:
         return ModelRequest(deployment.upstream_name, HI)
 
-    ask = AskModel(world, health or Health(), Numbered(), lambda: 0.5)
+    ask = AskModel(world, health or Health(), Numbered(), lambda: 0.5, anyio.current_time)
     return ask(route or in_order(*world.models), shape, world, calls_before=before)
 
 
@@ -319,7 +319,7 @@ class Ledger:
 
 
 def generate(world: Several) -> Generate:
-    ask = AskModel(world, Health(), Numbered(), lambda: 0.5)
+    ask = AskModel(world, Health(), Numbered(), lambda: 0.5, anyio.current_time)
     return Generate(ask, PrepareRequest(FakeAttachments()), Ledger(world))
 
 

@@ -206,7 +206,10 @@ TWO = Route("r", ((Target("p/m"),), (Target("p/n"),)))
 
 def relaying(book: Book, **relays: Upstream | None) -> RelayChat:
     ids = count(1)
-    return RelayChat(AskModel(Models(**relays), Health(), lambda prefix: f"{prefix}_{next(ids)}", lambda: 0.5), book)
+    return RelayChat(
+        AskModel(Models(**relays), Health(), lambda prefix: f"{prefix}_{next(ids)}", lambda: 0.5, anyio.current_time),
+        book,
+    )
 
 
 def passed_on(account: Told, *, stream: bool = True) -> ChatRequest:

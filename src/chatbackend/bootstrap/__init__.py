@@ -19,7 +19,7 @@ from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.routing import blamed, read_file
-from chatbackend.bootstrap.truth import open_truth
+from chatbackend.bootstrap.truth import open_spool, open_truth
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
@@ -35,6 +35,7 @@ from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.housekeeping import Housekeeping
@@ -118,6 +119,7 @@ class _Base:
 
     settings: Settings
     truth: Database
+    spool: Spool | None
     log: SqliteEventLog
     tasks: Tasks
     files: FileParts
@@ -182,6 +184,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     await anyio.to_thread.run_sync(_prepare, folder, stack)
     metrics = stack.enter_context(_metrics(settings))
     truth = await open_truth(settings, stack)
+    spool = await open_spool(folder, truth, stack)
     log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
@@ -194,12 +197,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     return _Base(
         settings,
         truth,
+        spool,
         SqliteEventLog(log, clock.now),
         await stack.enter_async_context(Tasks()),
         files=parts,
         prices=prices,
         metrics=metrics,
-        ask=AskModel(catalog, Health(), ids, SystemRandom().random),
+        ask=AskModel(catalog, Health(), ids, SystemRandom().random, time.monotonic),
         facts=Facts(truth),
         clock=clock,
         ids=ids,
@@ -249,7 +253,7 @@ def _web(
     watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
     rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
-    stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks)
+    stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks, spool=base.spool)
     ledger = CountedLedger(stored, base.metrics)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))

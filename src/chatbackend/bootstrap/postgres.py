@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 import asyncpg
 
+from chatbackend.bootstrap.truth import open_spool
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import move as mover
@@ -16,6 +17,7 @@ from chatbackend.infra.db.migrate import pending as pending_here
 from chatbackend.infra.db.move import Content, Moved
 from chatbackend.infra.db.postgres import PostgresDatabase, schema
 from chatbackend.infra.db.postgres.owner import Owner, Taken
+from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.system import DataLock, report
 
 
@@ -75,10 +77,18 @@ async def move(settings: Settings, url: str, moved: Moved) -> dict[str, Content]
             raise BadSetting(
                 f"The database in '{path.parent}' is of an older release: run 'chatbackend migrate' first."
             )
+        await _finish_books(path)
         with explained():
             return await _move(path, url, moved)
     finally:
         lock.close()
+
+
+async def _finish_books(path: Path) -> None:
+    """Write down what a server that was killed had in its spool."""
+    async with AsyncExitStack() as stack:
+        truth = await stack.enter_async_context(SqliteDatabase(path))
+        await open_spool(path.parent, truth, stack)
 
 
 async def _move(path: Path, url: str, moved: Moved) -> dict[str, Content]:

@@ -5,12 +5,15 @@ What speaks to PostgreSQL is imported where it is asked for: it makes every othe
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from chatbackend.config import BadSetting, Settings
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.ledger import replay
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.system import AlreadyRunning, DataLock
@@ -29,6 +32,20 @@ async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
     with _explained(settings):
         await anyio.to_thread.run_sync(migrate.migrate, path)
     return await stack.enter_async_context(SqliteDatabase(path, synchronous="FULL"))
+
+
+async def open_spool(folder: Path, truth: Database, stack: AsyncExitStack) -> Spool | None:
+    """Open the spool of the ledger, and write down what a kill left in it; None where the truth is on no disk of ours.
+
+    Raises: OSError.
+    """
+    if not isinstance(truth, SqliteDatabase):
+        return None
+    spool = Spool(folder / "ledger.spool")
+    await anyio.to_thread.run_sync(spool.open)
+    stack.callback(spool.close)
+    await replay(truth, spool)
+    return spool
 
 
 @asynccontextmanager

@@ -142,7 +142,7 @@ class Health:
         return state
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """Ask this deployment after so many seconds."""
 

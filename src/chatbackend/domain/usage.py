@@ -46,7 +46,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """What an upstream call used, and how it ended.
 

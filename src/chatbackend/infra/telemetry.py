@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -35,13 +36,20 @@ class AccessLog:
         self._stream = stream
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[bytes] = []
+        self._second = 0  # of the last line, and how it is written: of many lines a second only the fraction differs
+        self._written = ""
 
     def __call__(self, **fields: str | float | None) -> None:
         """Take one line; it is written soon, or by `flush`."""
-        now = datetime.now(UTC).isoformat()
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-        self._lines.append(self._encode({**fields, "event": "request", "level": "info", "timestamp": now}))
+        self._lines.append(self._encode({**fields, "event": "request", "level": "info", "timestamp": self._now()}))
+
+    def _now(self) -> str:
+        second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._written = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._written}.{rest_ns // 1000:06}Z"
 
     def flush(self) -> None:
         """Write what was taken."""

@@ -47,12 +47,13 @@ class Book(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
-    """What asking needs of the world. `chance` gives numbers of [0, 1)."""
+    """What asking needs of the world. `chance` gives numbers of [0, 1), `now` monotonic seconds."""
 
     models: Models
     health: Health
     new_id: NewId
     chance: Callable[[], float]
+    now: Callable[[], float]
 
     def __call__(self, route: Route, shape: Shape, book: Book, *, calls_before: int = 0) -> "Asking":
         """Return a call that is about to be made; `shape` makes its request for a deployment.
@@ -175,7 +176,7 @@ class Asking:
             await events.aclose()
 
     async def _open(self, seam: Seam | None) -> None:
-        await travel(self._journey, lambda step: self._dial(step, seam))
+        await travel(self._journey, lambda step: self._dial(step, seam), self._ports.now)
 
     async def _dial(self, step: Step, seam: Seam | None) -> None:
         deployment = self._ports.models.find(step.deployment)
@@ -255,7 +256,7 @@ class Asking:
         self._heard.fail()
         await self.close()
         with suppress(ChatError):
-            self._journey.failed(self._dialled, error, anyio.current_time())
+            self._journey.failed(self._dialled, error, self._ports.now())
         if not self._said or self._heard.finished:
             raise error
         cut, spent = self.call, self._heard.usage()

@@ -284,7 +284,7 @@ class Begun:
     behind: bool = False  # earlier turns of its conversation have not ended
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One upstream call in the ledger. `input_tokens`: about how many go in, for the bill of one that is lost."""
 

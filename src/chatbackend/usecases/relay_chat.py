@@ -58,7 +58,7 @@ class Account(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChatRequest:
     """A request to pass on: `body` makes its bytes for a provider's name of the model, `account` reads the answer.
 
@@ -201,7 +201,11 @@ class RelayChat:
 
     def takes(self, route: Route) -> bool:
         """Whether every deployment of a route takes requests as they are."""
-        return all(self._api in self._ask.models.find(target.deployment).relays for target in route.targets)
+        for tier in route.tiers:
+            for target in tier:
+                if self._api not in self._ask.models.find(target.deployment).relays:
+                    return False
+        return True
 
     async def __call__(self, principal: Principal, route: Route, request: ChatRequest) -> tuple[Relayed, int]:
         """Dial along the route; return an answer that has begun (whole, if no stream is asked for) and the attempts.
@@ -209,7 +213,7 @@ class RelayChat:
         Raises: UpstreamError (and below).
         """
         trip = _Trip(self._ask, self._ledger, principal, route=route, request=request, api=self._api)
-        return await travel(trip.journey, trip.dial), trip.journey.attempts
+        return await travel(trip.journey, trip.dial, self._ask.now), trip.journey.attempts
 
 
 class _Trip:
@@ -235,9 +239,11 @@ class _Trip:
 
     async def dial(self, step: Step) -> Relayed:
         """Return the answer of one deployment, once nobody else is to be asked. Raises: UpstreamError (and below)."""
-        limits, now = self._route.rules.timeouts, anyio.current_time()
-        ends_at = now + (limits.total_s or inf)
-        begins_by = min(ends_at, now + (limits.first_token_s or inf)) if self._request.stream else ends_at
+        limits, ends_at, begins_by = self._route.rules.timeouts, inf, inf
+        if limits.total_s or limits.first_token_s:
+            now = anyio.current_time()
+            ends_at = now + (limits.total_s or inf)
+            begins_by = min(ends_at, now + (limits.first_token_s or inf)) if self._request.stream else ends_at
         relayed = await self._accepted(step, begins_by)
         try:
             with _by(begins_by):

@@ -13,16 +13,19 @@ T = TypeVar("T")
 _TOO_LONG = "The provider's answer took too long."
 
 
-async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]]) -> T:
-    """Return the first answer that `dial` gets. Raises: ChatError, once nobody is left to ask."""
+async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]], now: Callable[[], float]) -> T:
+    """Return the first answer that `dial` gets; `now` reads a monotonic clock.
+
+    Raises: ChatError, once nobody is left to ask.
+    """
     while True:
-        step = journey.next(anyio.current_time())
+        step = journey.next(now())
         if step.wait_s:
             await anyio.sleep(step.wait_s)
         try:
             answer = await dial(step)
         except ChatError as error:
-            journey.failed(step.deployment, error, anyio.current_time())
+            journey.failed(step.deployment, error, now())
         else:
             journey.answered(step.deployment)
             return answer

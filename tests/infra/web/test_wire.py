@@ -96,6 +96,64 @@ async def test_chunks_are_framed_and_end_with_the_answer() -> None:
         assert got == b"3\r\none\r\n10\r\nsixteen letters!\r\n3\r\nend\r\n0\r\n\r\n"
 
 
+async def test_a_body_of_another_length_than_promised_ends_the_connection() -> None:
+    for body in (b"four", b"six...", b""):
+
+        async def wrong(_: Wire, send: Send, body: bytes = body) -> None:
+            await start(send, LENGTH)
+            await send({"type": "http.response.body", "body": body})
+
+        async with client(wrong) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+
+
+async def test_a_body_may_come_in_pieces_of_a_known_length() -> None:
+    async def pieces(_: Wire, send: Send) -> None:
+        await start(send, LENGTH)
+        await send({"type": "http.response.body", "body": b"he", "more_body": True})
+        await send({"type": "http.response.body", "body": b"llo"})
+
+    async with client(pieces) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await reader.readexactly(43) == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def test_a_line_break_in_a_header_splits_no_answer() -> None:
+    for value in (b"a\r\nset-cookie: b=c", b"a\nb", b"a\rb"):
+
+        async def split(_: Wire, send: Send, value: bytes = value) -> None:
+            await start(send, [(b"x-name", value)])
+
+        async with client(split) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert b"x-name" not in await reader.read()
+
+
+async def test_http_1_0_gets_a_stream_without_chunks_that_ends_with_the_connection() -> None:
+    async def streamed(wire: Wire, send: Send) -> None:
+        await start(send, [])
+        assert wire.write(b"one")
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with client(streamed) as (reader, writer):
+        writer.write(b"GET / HTTP/1.0\r\nhost: x\r\n\r\n")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\noneend"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body_has_no_frame(status: int) -> None:
+    async def bodiless(_: Wire, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with client(bodiless) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).count(b"\r\n") == 2
+
+
 async def test_a_client_that_does_not_read_is_full_until_it_does() -> None:
     sent = asyncio.get_running_loop().create_future()
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import sdk
 from tests.support.server import Server, serving
+from tests.support.spools import all_written
 from tests.support.upstream import Upstream
 
 Json = dict[str, Any]
@@ -84,11 +85,13 @@ def rows(data: Path) -> list[Row]:
 @pytest.fixture
 async def booked(running: Server) -> Callable[[int], Any]:
     """Return the calls that a test made, once so many of them are settled."""
+    await all_written(running.data)
     before = len(await anyio.to_thread.run_sync(rows, running.data))
 
     async def wait(count: int) -> list[Row]:
         with anyio.fail_after(10):
             while True:
+                await all_written(running.data)
                 found = (await anyio.to_thread.run_sync(rows, running.data))[before:]
                 if len(found) >= count and all(row[1] != "started" for row in found):
                     return found

@@ -13,6 +13,7 @@ from anthropic.types import MessageParam
 from anthropic.types.shared import ErrorResponse
 
 from tests.support.server import Server
+from tests.support.spools import all_written
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +127,7 @@ async def test_whatever_happened_every_call_is_settled(running: Server) -> None:
         with closing(sqlite3.connect(running.data / "truth.db")) as truth:
             return truth.execute("SELECT count(*) FROM ledger WHERE status = 'started'").fetchone()[0]
 
+    await all_written(running.data)
     with anyio.fail_after(10):
         while await anyio.to_thread.run_sync(open_calls):  # noqa: ASYNC110 - another process writes it
             await anyio.sleep(0.02)

@@ -1,62 +1,89 @@
 """The ledger rows of relayed calls: begun while the upstream is dialled, settled behind the answer.
 
-Rows of many calls share a write: one is under way at a time, and what comes meanwhile goes with the next. A settlement
-waits a little for a row that is begun, since a commit of its own is most of what a call costs where calls are few.
-Rows go as one JSON array in one statement: a statement a row hands the interpreter's lock between the threads twice a
-row, which cost more than all of the writing.
+Rows of many calls share a write: one is under way at a time, and what comes meanwhile goes with the next. Most calls
+have ended by then, and go as one whole row. Rows go as one JSON array in one statement: a statement a row hands the
+interpreter's lock between the threads twice a row, which cost more than all of the writing.
+
+With a spool nobody waits for the write: the row is kept there at once, and written with many others a little later.
+That is for a database on the same disk. Without a spool each call waits until its row is committed.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 import anyio
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, exists, insert, literal, select, update
 
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import Settlement
 from chatbackend.infra.db.json_rows import field, given
-from chatbackend.infra.db.ledger_rows import BEGUN, SETTLED, Fields, Settling, begun
+from chatbackend.infra.db.ledger_rows import BEGUN, SETTLED, Settling, begun
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.tables.responses import LEDGER
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.usecases.ports import Call, Clock, Report, Spawn
 
 _ROWS = given("rows")
-_BEGUN, _SETTLED = (
-    [field(_ROWS, at, LEDGER.c[name].type) for at, name in enumerate(names)] for names in (BEGUN, SETTLED)
+
+
+def _fields(names: Iterable[str], first: int = 0) -> dict[str, ColumnElement[object]]:
+    """Return the columns `names` as they stand in a row, from place `first` on."""
+    return {name: field(_ROWS, at, LEDGER.c[name].type) for at, name in enumerate(names, first)}
+
+
+_BEGUN, _SETTLED = _fields(BEGUN), _fields(SETTLED)
+_WHOLE = {**_BEGUN, **_fields(SETTLED, len(BEGUN)), "status": literal("settled"), "id": _BEGUN["id"]}
+_ADD = insert(LEDGER).from_select([*_BEGUN], select(*_BEGUN.values()))
+_ADD_WHOLE = insert(LEDGER).from_select([*_WHOLE], select(*_WHOLE.values()))
+_ADD_MISSING = insert(LEDGER).from_select(
+    [*_BEGUN], select(*_BEGUN.values()).where(~exists().where(LEDGER.c.id == _BEGUN["id"]))
 )
-_ADD = insert(LEDGER).from_select(BEGUN, select(*_BEGUN))
 _SETTLE = (
     update(LEDGER)
-    .where(LEDGER.c.id == _SETTLED[0], LEDGER.c.status == "started")
-    .values(status="settled", **dict(zip(SETTLED[1:], _SETTLED[1:], strict=True)))
+    .where(LEDGER.c.id == _SETTLED["id"], LEDGER.c.status == "started")
+    .values(status="settled", **{name: value for name, value in _SETTLED.items() if name != "id"})
 )
 _encode = msgspec.json.Encoder().encode
-TRIES = 20
+_A_BEGINNING, _A_SETTLEMENT = b"b", b"s"  # what a row in the spool is
 RETRY_S = 0.5
-LINGER_S = 0.1  # nobody waits for a settlement: it waits for company
+LINGER_S = 0.1  # what nobody waits for waits for company
 STOP_S = 2.0
 
 
 class _Batch:
-    """Rows that are written together, and the callers who wait for them."""
+    """Rows, as JSON, that are written together, and the callers who wait for some of them."""
 
-    __slots__ = ("begun", "callers", "settled")
+    __slots__ = ("begun", "callers", "settled", "unkept", "whole")
 
     def __init__(self) -> None:
-        self.begun: list[Fields] = []
-        self.settled: list[Fields] = []
+        self.begun: dict[str, bytes] = {}
+        self.unkept: dict[str, bytes] = {}  # begun, and in no spool
+        self.whole: list[bytes] = []
+        self.settled: list[bytes] = []
         self.callers: list[asyncio.Future[None]] = []
+
+    def settle(self, call_id: str, row: bytes) -> None:
+        """Add a settlement to its beginning, where that is here, too."""
+        begun = self.begun.pop(call_id, None)
+        if begun is None:
+            self.settled.append(row)
+        else:
+            self.whole.append(begun[:-1] + b"," + row[1:])
 
     async def save(self, tx: Transaction) -> None:
         """Write the rows."""
-        if self.begun:
-            await tx.execute(_ADD, {"rows": _encode(self.begun).decode()})
-        if self.settled:
-            await tx.execute(_SETTLE, {"rows": _encode(self.settled).decode()})
+        kinds = (
+            (_ADD, [*self.begun.values(), *self.unkept.values()]),
+            (_ADD_WHOLE, self.whole),
+            (_SETTLE, self.settled),
+        )
+        for statement, rows in kinds:
+            if rows:
+                await tx.execute(statement, {"rows": _array(rows)})
 
     def tell(self) -> None:
         """Let the callers go on: their rows are committed."""
@@ -65,25 +92,52 @@ class _Batch:
                 caller.set_result(None)
 
     def refuse(self, error: ChatError) -> None:
-        """Refuse the callers that have had nothing yet; settlements are kept for another try."""
+        """Refuse the callers that have had nothing yet; all else is kept for another try."""
         for caller in self.callers:
             if not caller.done():
                 caller.set_exception(error)
                 caller.exception()  # seen: who dialled in vain does not ask
-        self.begun, self.callers = [], []
+        self.callers = []
+        self.unkept.clear()
+
+
+async def replay(database: Database, spool: Spool) -> None:
+    """Write down what an earlier process had in its spool, as far as it has not done so itself."""
+    kept = spool.rows()
+    begun, settled = ([row[1:] for row in kept if row[:1] == kind] for kind in (_A_BEGINNING, _A_SETTLEMENT))
+
+    async def work(tx: Transaction) -> None:
+        await tx.execute(_ADD_MISSING, {"rows": _array(begun)})
+        await tx.execute(_SETTLE, {"rows": _array(settled)})
+
+    if kept:
+        await database.write(work)
+    spool.clear()
+
+
+def _array(rows: Iterable[bytes]) -> str:
+    return f"[{b','.join(rows).decode()}]"
 
 
 class Ledger:
     """`RelayLedger` on a database. A settlement that a kill loses becomes an estimate at the next start."""
 
     def __init__(
-        self, database: Database, clock: Clock, prices: Prices | None = None, *, report: Report, spawn: Spawn
+        self,
+        database: Database,
+        clock: Clock,
+        prices: Prices | None = None,
+        *,
+        report: Report,
+        spawn: Spawn,
+        spool: Spool | None = None,
     ) -> None:
         self._database = database
         self._settling = Settling(prices or Prices())
         self._clock = clock
         self._report = report
         self._spawn = spawn
+        self._spool = spool
         self._waiting: _Batch | None = None
         self._writing = False
         self._due = asyncio.Event()
@@ -93,16 +147,24 @@ class Ledger:
         """See `RelayLedger.started`."""
         batch = self._batch()
         # A relayed call belongs to no response: its own id stands in.
-        batch.begun.append(begun(principal, call, response_id=call.id, now=self._micros()))
+        row = _encode(begun(principal, call, response_id=call.id, now=self._micros()))
         caller: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        batch.callers.append(caller)
-        self._due.set()
+        if self._spool is not None and self._spool.add(_A_BEGINNING + row):
+            batch.begun[call.id] = row
+            caller.set_result(None)
+            self._linger()
+        else:
+            batch.unkept[call.id] = row
+            batch.callers.append(caller)
+            self._due.set()
         return caller
 
     def settled(self, call: Call, settlement: Settlement) -> None:
         """See `RelayLedger.settled`."""
-        row = self._settling.fields(call.id, call.model, settlement, now=self._micros())
-        self._batch().settled.append(row)
+        row = _encode(self._settling.fields(call.id, call.model, settlement, now=self._micros()))
+        if self._spool is not None:
+            self._spool.add(_A_SETTLEMENT + row)  # without room, a kill makes an estimate of it
+        self._batch().settle(call.id, row)
         self._linger()
 
     def _micros(self) -> int:
@@ -140,17 +202,23 @@ class Ledger:
     async def _next(self) -> None:
         self._due.clear()
         batch, self._waiting = self._waiting, None
-        if batch is not None:
-            await self._save(batch)
+        if batch is None:
+            return
+        half = self._spool.turn() if self._spool is not None else None
+        await self._save(batch)
+        if self._spool is not None and half is not None:
+            self._spool.free(half)
 
     async def _save(self, batch: _Batch) -> None:
-        for _ in range(TRIES):
+        while True:
             try:
                 with anyio.CancelScope(shield=True):  # a write that nobody waits for any more is left out
                     await self._database.write(batch.save, touching=())
             except ChatError as error:
                 self._report("relayed calls could not be written down yet", error)
-                batch.refuse(error)
+                for refused in (batch, self._waiting):
+                    if refused is not None:
+                        refused.refuse(error)
             else:
                 batch.tell()
                 return

@@ -31,7 +31,8 @@ _SETTLE = (
     .where(LEDGER.c.id == bindparam("id_"), LEDGER.c.status == "started")
     .values(status="settled", **{name: bindparam(name) for name in SETTLED[1:]})
 )
-_OPEN = (LEDGER.c.status == "started", LEDGER.c.response_id == bindparam("response_id"))
+OF_A_RESPONSE = LEDGER.c.response_id != LEDGER.c.id  # needed for the index: calls for no response are not in it
+_OPEN = (LEDGER.c.status == "started", LEDGER.c.response_id == bindparam("response_id"), OF_A_RESPONSE)
 _OPEN_OF = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(*_OPEN)
 
 

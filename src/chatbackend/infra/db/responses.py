@@ -17,6 +17,7 @@ from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.db import conversation_log as log
 from chatbackend.infra.db import conversations, ledger_rows, requests
 from chatbackend.infra.db.conversation_words import index
+from chatbackend.infra.db.ledger_rows import OF_A_RESPONSE
 from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
@@ -76,7 +77,7 @@ _DELETE = delete(RESPONSES).where(*_OWN)
 _ORPHANS = (
     select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE_SQL)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
 )
-_ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"))
+_ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"), OF_A_RESPONSE)
 _ABANDONED = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(
     LEDGER.c.status == "started",
     LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE_SQL))),

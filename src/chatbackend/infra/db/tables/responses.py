@@ -122,7 +122,13 @@ LEDGER = Table(
     text("outcome", null=True),  # completed | incomplete | failed | cancelled | interrupted; null while started
     integer("cost_nano_usd", null=True),  # null where no price is known
 )
-Index("ledger_by_response", LEDGER.c.response_id)
+_OF_A_RESPONSE = sql("response_id <> id")  # a call that was made for none has its own id there
+Index(
+    "ledger_by_response",
+    LEDGER.c.response_id,
+    sqlite_where=_OF_A_RESPONSE,
+    postgresql_where=_OF_A_RESPONSE,
+)
 _STARTED = sql("status = 'started'")
 Index("ledger_open", LEDGER.c.started_at, sqlite_where=_STARTED, postgresql_where=_STARTED)
 

@@ -1,0 +1,101 @@
+"""Rows on their way to a database, where a kill cannot reach them.
+
+A file of fixed size, mapped into memory: a row is kept by a copy, without a call of the system, and what was copied
+outlives the process, however it dies (a loss of power it does not). The file has two halves: one takes rows while those
+of the other are written to the database. A row that a kill cuts short is told by its checksum.
+"""
+
+import mmap
+from pathlib import Path
+from struct import Struct
+from types import TracebackType
+from typing import Self
+from zlib import crc32
+
+HALF_BYTES = 1 << 20
+_HEAD = Struct("<II")  # length of the row (0: there are no more), checksum
+_END = bytes(_HEAD.size)
+
+
+class Spool:
+    """Keeps rows of bytes. Use with `with`; whoever holds the folder's lock is the only one that opens it."""
+
+    def __init__(self, path: Path, half_bytes: int = HALF_BYTES) -> None:
+        self._path = path
+        self._half_bytes = half_bytes
+        self._filling = 0  # the half that takes rows
+        self._at = 0  # where the next one goes in it
+        self._free = [True, True]
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Open the file, made at its full size where it is not. Raises: OSError."""
+        size = 2 * self._half_bytes
+        self._path.touch(mode=0o600)
+        with self._path.open("r+b") as file:
+            if self._path.stat().st_size != size:  # written out: a disk that is full must say so here
+                file.write(bytes(size))
+                file.truncate(size)
+                file.flush()
+            self._memory = mmap.mmap(file.fileno(), size)
+
+    def close(self) -> None:
+        """Close; what is kept stays in the file."""
+        self._memory.close()
+
+    def add(self, row: bytes) -> bool:
+        """Keep a row that is not empty; False, and nothing is kept, where there is no room."""
+        end = self._at + _HEAD.size + len(row)
+        if end + _HEAD.size > self._half_bytes:
+            return False
+        start = self._filling * self._half_bytes
+        self._memory[start + self._at : start + end + _HEAD.size] = _HEAD.pack(len(row), crc32(row)) + row + _END
+        self._at = end
+        return True
+
+    def turn(self) -> int | None:
+        """Have the other half take rows; return the one that took them, None where the other is not free yet."""
+        filled, other = self._filling, 1 - self._filling
+        if not self._free[other]:
+            return None
+        self._free[filled] = False
+        self._filling, self._at = other, 0
+        return filled
+
+    def free(self, half: int) -> None:
+        """Forget the rows of a half that `turn` returned."""
+        self._wipe(half)
+        self._free[half] = True
+
+    def rows(self) -> list[bytes]:
+        """Return every row that is kept, also by an earlier process."""
+        return [row for half in (0, 1) for row in self._rows(half)]
+
+    def clear(self) -> None:
+        """Forget every row: only while none is being written."""
+        for half in (0, 1):
+            self.free(half)
+        self._at = 0
+
+    def _rows(self, half: int) -> list[bytes]:
+        found: list[bytes] = []
+        at, end = half * self._half_bytes, (half + 1) * self._half_bytes
+        while at + _HEAD.size <= end:
+            length, checksum = _HEAD.unpack_from(self._memory, at)
+            at += _HEAD.size
+            row = self._memory[at : min(at + length, end)]
+            if not length or crc32(row) != checksum:
+                break
+            found.append(row)
+            at += length
+        return found
+
+    def _wipe(self, half: int) -> None:
+        start = half * self._half_bytes
+        self._memory[start : start + _HEAD.size] = _END
