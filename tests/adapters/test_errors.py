@@ -14,6 +14,7 @@ from chatbackend.adapters.errors import (
     body,
     code_of,
     envelope,
+    failure,
     headers,
     mapped,
 )
@@ -25,6 +26,7 @@ from chatbackend.domain.errors import (
     NotFound,
     RateLimited,
     Unavailable,
+    UpstreamBusy,
     UpstreamOverloaded,
 )
 
@@ -87,11 +89,26 @@ def test_who_uses_a_wrong_method_is_told_the_right_ones() -> None:
 def test_every_error_has_anthropics_envelope(kind: type[ChatError]) -> None:
     error = kind("No.", allowed=("GET",)) if issubclass(kind, NotAllowed) else kind("No.")
     status, said = anthropic(error)
-    assert status == mapped(error).status
+    assert status == (529 if kind is UpstreamBusy else mapped(error).status)
     shown = {"type": "error", "error": {"type": said, "message": "No."}, "request_id": "req_1"}
     assert anthropic_envelope(error, "req_1") == shown
 
 
 def test_anthropics_callers_are_told_whether_it_is_them_or_everyone() -> None:
     assert anthropic(UpstreamOverloaded("No.")) == (429, "rate_limit_error")
-    assert anthropic(UpstreamOverloaded("No.", busy=True)) == (529, "overloaded_error")
+    assert anthropic(UpstreamBusy("No.")) == (529, "overloaded_error")
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "status"),
+    [
+        ("invalid_prompt", None, 400),
+        ("invalid_prompt", "model_not_found", 404),
+        ("invalid_prompt", "request_too_large", 413),
+        ("rate_limit_exceeded", None, 429),
+        ("rate_limit_exceeded", "upstream_overloaded", 503),
+        ("server_error", "upstream_cut", 502),
+    ],
+)
+def test_a_failed_response_has_the_status_of_what_went_wrong(code: str, detail: str | None, status: int) -> None:
+    assert failure(code, detail)[0] == status

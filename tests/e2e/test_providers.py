@@ -101,7 +101,7 @@ async def test_azure_is_asked_by_its_v1_api_without_a_version(client: openai.Asy
     [
         ("blocked", 400, "content_filter", None),
         ("status-429-r1500", 429, "rate_limit_exceeded", "2"),
-        ("status-404", 400, "model_not_found", None),
+        ("status-404", 404, "model_not_found", None),
     ],
 )
 async def test_what_azure_refuses_is_said_the_same_way_relayed_or_not(

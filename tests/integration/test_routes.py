@@ -127,7 +127,7 @@ async def test_a_breaker_opens_and_says_how_long(server: Server, upstream: Upstr
         assert len(upstream.calls) == 2
         refused = await http.post("/v1/chat/completions", json=body)
         assert len(upstream.calls) == 2
-        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "cooling_down")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "cooling_down")
         assert 50 < int(refused.headers["retry-after"]) <= 60
 
 

@@ -39,9 +39,20 @@ TABLE: dict[type[ChatError], Mapped] = {
     errors.UpstreamError: Mapped(502, "server_error", "upstream_error", "api_error"),
     errors.UpstreamTimeout: Mapped(504, "server_error", "upstream_timeout", "timeout_error"),
     errors.UpstreamCut: Mapped(502, "server_error", "upstream_cut", "api_error"),
-    errors.UpstreamOverloaded: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "overloaded_error"),
+    errors.UpstreamOverloaded: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    errors.UpstreamBusy: Mapped(503, "server_error", "upstream_overloaded", "overloaded_error"),
     errors.UpstreamRefused: Mapped(400, _INVALID, "invalid_prompt", _INVALID),
+    errors.UpstreamLacks: Mapped(404, _INVALID, "not_found", "not_found_error"),
+    errors.UpstreamTooLarge: Mapped(413, _INVALID, "request_too_large", "request_too_large"),
+    errors.UpstreamUnprocessable: Mapped(422, _INVALID, "unprocessable", _INVALID),
     errors.UpstreamDenied: Mapped(502, "server_error", "upstream_denied", "api_error"),
+}
+
+_FAILURES = {"rate_limit_exceeded": (429, "rate_limit_error"), "invalid_prompt": (400, _INVALID)}
+_BY_DETAIL: dict[str | None, type[ChatError]] = {
+    "model_not_found": errors.UpstreamLacks,
+    "request_too_large": errors.UpstreamTooLarge,
+    "upstream_overloaded": errors.UpstreamBusy,
 }
 
 
@@ -70,16 +81,22 @@ def anthropic(error: ChatError) -> tuple[int, str]:
 
     It tells what a caller used up (429) from what nobody gets at the moment (529); its SDKs try both again.
     """
-    if isinstance(error, errors.UpstreamOverloaded):
-        return (529, "overloaded_error") if error.busy else (429, "rate_limit_error")
     row = mapped(error)
-    return row.status, row.anthropic_type
+    return 529 if isinstance(error, errors.UpstreamBusy) else row.status, row.anthropic_type
 
 
 def anthropic_envelope(error: ChatError, request_id: str) -> dict[str, Any]:
     """Return the Anthropic-shaped answer body, which is also the error event of its streams."""
     shown = {"type": anthropic(error)[1], "message": error.message}
     return {"type": "error", "error": shown, "request_id": request_id}
+
+
+def failure(code: str, detail: str | None) -> tuple[int, str]:
+    """Return the status and type of a response that has failed, by its code and the error's own behind it."""
+    if detail in _BY_DETAIL:
+        row = TABLE[_BY_DETAIL[detail]]
+        return row.status, row.type
+    return _FAILURES.get(code, (502, "server_error"))
 
 
 def headers(error: ChatError) -> dict[str, str]:

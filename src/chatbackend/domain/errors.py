@@ -91,18 +91,31 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The provider asks for patience: of us (429), or, `busy`, of everyone (529, 503)."""
+    """The provider asks us for patience (429)."""
 
-    def __init__(
-        self, message: str, *, retry_after_s: float | None = None, code: str | None = None, busy: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
-        self.busy = busy
+
+
+class UpstreamBusy(UpstreamOverloaded):
+    """The provider asks everyone for patience (503, 529)."""
 
 
 class UpstreamRefused(UpstreamError):
-    """The provider refuses this very request (400, 404, 413, 422): sending it again will not help."""
+    """The provider refuses this very request (400): sending it again will not help."""
+
+
+class UpstreamLacks(UpstreamRefused):
+    """The provider has no such thing as the request names (404): a model, mostly."""
+
+
+class UpstreamTooLarge(UpstreamRefused):
+    """The request is larger than the provider takes (413)."""
+
+
+class UpstreamUnprocessable(UpstreamRefused):
+    """The provider understands the request and cannot follow it (422)."""
 
 
 class UpstreamDenied(UpstreamError):

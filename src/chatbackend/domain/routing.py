@@ -11,6 +11,7 @@ from typing import Literal
 from chatbackend.domain.errors import (
     ChatError,
     InvalidRequest,
+    UpstreamBusy,
     UpstreamDenied,
     UpstreamError,
     UpstreamOverloaded,
@@ -206,7 +207,7 @@ class Journey:
                 return Step(chosen.deployment)
         if not self._errors:
             message = "Every deployment of this model is recovering from failures."
-            raise UpstreamOverloaded(message, retry_after_s=min(soonest, default=None), code="cooling_down")
+            raise UpstreamBusy(message, retry_after_s=min(soonest, default=None), code="cooling_down")
         raise next((error for error in reversed(self._errors) if isinstance(error, UpstreamError)), self._errors[0])
 
     def _chosen(self, ready: list[Target]) -> Target:

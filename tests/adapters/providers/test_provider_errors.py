@@ -14,10 +14,14 @@ from chatbackend.adapters.providers.provider_errors import (
 )
 from chatbackend.domain.errors import (
     ChatError,
+    UpstreamBusy,
     UpstreamDenied,
     UpstreamError,
+    UpstreamLacks,
     UpstreamOverloaded,
     UpstreamRefused,
+    UpstreamTooLarge,
+    UpstreamUnprocessable,
 )
 
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
@@ -31,8 +35,12 @@ def refused(status: int, error: dict[str, Any]) -> ChatError:
     ("statuses", "kind"),
     [
         ((401, 402, 403), UpstreamDenied),
-        ((429, 503, 529), UpstreamOverloaded),
-        ((400, 404, 413, 422), UpstreamRefused),
+        ((429,), UpstreamOverloaded),
+        ((503, 529), UpstreamBusy),
+        ((400,), UpstreamRefused),
+        ((404,), UpstreamLacks),
+        ((413,), UpstreamTooLarge),
+        ((422,), UpstreamUnprocessable),
         ((301, 405, 409, 418, 500, 502, 504, 520), UpstreamError),
     ],
 )
@@ -132,7 +140,7 @@ def test_an_overload_carries_the_wait() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"type": "overloaded_error"}, UpstreamOverloaded),
+        ({"type": "overloaded_error"}, UpstreamBusy),
         ({"type": "rate_limit_error"}, UpstreamOverloaded),
         ({"type": "tokens", "code": "rate_limit_exceeded"}, UpstreamOverloaded),
         ({"code": 429}, UpstreamOverloaded),

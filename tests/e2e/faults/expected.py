@@ -39,8 +39,14 @@ TIMED_OUT = State(504, "server_error", "upstream_timeout", (504, "timeout_error"
 DENIED = State(502, "server_error", "upstream_denied", (502, "api_error"))
 _WAIT, _LONG = "rate_limit_exceeded", "context_length_exceeded"
 LIMITED = State(*_LIMITED, _WAIT, _LIMITED, _WAIT, (*_LIMITED, _WAIT))
-BUSY = State(*_LIMITED, _WAIT, (529, "overloaded_error"), _WAIT, (*_LIMITED, _WAIT))
+_FULL = (503, "server_error", "upstream_overloaded")
+BUSY = State(*_FULL, (529, "overloaded_error"), _WAIT, _FULL)
 REFUSED = State(*_INVALID, "invalid_prompt", _INVALID, "invalid_prompt", (*_INVALID, "invalid_prompt"))
+_PROMPT = "invalid_prompt"
+TOO_LARGE = State(
+    413, _INVALID[1], "request_too_large", (413, "request_too_large"), _PROMPT, (413, _INVALID[1], "request_too_large")
+)
+UNPROCESSABLE = State(422, _INVALID[1], "unprocessable", (422, _INVALID[1]), _PROMPT, (*_INVALID, _PROMPT))
 TOO_LONG = State(*_INVALID, _LONG, _INVALID, "invalid_prompt", (*_INVALID, _LONG))
 
 
@@ -66,6 +72,8 @@ FAULTS = (
     Fault("status-400", "before", REFUSED),
     Fault("context-length", "before", TOO_LONG),
     Fault("status-401", "before", DENIED),
+    Fault("status-413", "before", TOO_LARGE),
+    Fault("status-422", "before", UNPROCESSABLE),
     Fault("status-429", "before", LIMITED),
     Fault("status-503", "before", BUSY),
     Fault("status-529", "before", BUSY),

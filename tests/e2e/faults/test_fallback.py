@@ -20,7 +20,7 @@ ANSWER = "scripted-n5"
 ROUTES = {"mixed": ("openai", "claude"), "alike": ("openai", "llama31")}
 RELAYED = ("alike", "chat")
 ALL = Family("all", {name: value for each in FAMILIES.values() for name, value in each.variables.items()}, "")
-FINAL = frozenset(("status-400",))  # everybody would say the same
+FINAL = frozenset(("status-400", "status-413", "status-422"))  # everybody would say the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ REFUSALS = [
     ("status-400", 400, "invalid_request_error"),
     ("status-401", 502, "api_error"),
     ("status-403", 502, "api_error"),
-    ("status-404", 400, "invalid_request_error"),
-    ("status-413", 400, "invalid_request_error"),
-    ("status-422", 400, "invalid_request_error"),
+    ("status-404", 404, "not_found_error"),
+    ("status-413", 413, "request_too_large"),
+    ("status-422", 422, "invalid_request_error"),
     ("status-429", 429, "rate_limit_error"),
     ("status-500", 502, "api_error"),
     ("status-503", 529, "overloaded_error"),
@@ -51,7 +51,9 @@ async def test_a_refusal_keeps_its_meaning(
     script, status, kind = refusal
     answer = await http.post("/v1/messages", json=asked(f"{provider}/{script}", stream=bool(stream)))
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
-    assert ErrorResponse.model_validate(answer.json()).request_id == answer.headers["request-id"]
+    assert answer.json()["request_id"] == answer.headers["request-id"]
+    if kind != "request_too_large":  # Anthropic's documentation has it, its package does not
+        ErrorResponse.model_validate(answer.json())
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -12,14 +12,29 @@ from typing import Any
 import msgspec
 
 from chatbackend.adapters.providers.codec import GARBAGE
-from chatbackend.domain.errors import ChatError, UpstreamDenied, UpstreamError, UpstreamOverloaded, UpstreamRefused
+from chatbackend.domain.errors import (
+    ChatError,
+    UpstreamBusy,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamLacks,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTooLarge,
+    UpstreamUnprocessable,
+)
 
 MAX_MESSAGE = 500  # characters of a provider's message that a caller may see
 
 _DENIED = frozenset((401, 402, 403))  # 402: our account has no credit, which the operator must mend too
 _LIMITED = 429
-_OVERLOADED = frozenset((_LIMITED, 503, 529))
-_REFUSED = frozenset((400, 404, 413, 422))
+_BUSY = frozenset((503, 529))
+_REFUSED: dict[int, type[UpstreamRefused]] = {
+    400: UpstreamRefused,
+    404: UpstreamLacks,
+    413: UpstreamTooLarge,
+    422: UpstreamUnprocessable,
+}
 # An error inside a stream has no status line: its type, or its code, stands for one.
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -90,13 +105,14 @@ def http_error(status: int, headers: Mapping[str, str], fault: Fault) -> ChatErr
     """Return the error that a caller sees for a provider's status."""
     if status in _DENIED:
         return UpstreamDenied("The provider refused this server's credential.")
-    if status in _OVERLOADED:
-        return UpstreamOverloaded(
-            "The provider asks to wait.", retry_after_s=retry_after_s(headers), busy=status != _LIMITED
-        )
+    if status == _LIMITED:
+        return UpstreamOverloaded("The provider asks to wait.", retry_after_s=retry_after_s(headers))
+    if status in _BUSY:
+        wait_s = retry_after_s(headers)
+        return UpstreamBusy("The provider is overloaded.", retry_after_s=wait_s, code="upstream_overloaded")
     if status in _REFUSED:
         message = " ".join(fault.message.split())[:MAX_MESSAGE]
-        return UpstreamRefused(message or "The provider refused this request.", code=_code(status, fault))
+        return _REFUSED[status](message or "The provider refused this request.", code=_code(status, fault))
     return UpstreamError(f"The provider failed with status {status}.")
 
 
@@ -137,4 +153,5 @@ def _code(status: int, fault: Fault) -> str | None:
     said = fault.message.lower()
     if status == 404 and "model" in said:
         return "model_not_found"
-    return next((code for phrase, code in _CODE_OF_PHRASE if phrase in said), None)
+    found = next((code for phrase, code in _CODE_OF_PHRASE if phrase in said), None)
+    return "request_too_large" if found is None and status == 413 else found

@@ -25,7 +25,6 @@ from chatbackend.usecases.ports import NewId, Once
 
 PATH = "/v1/responses"
 _NOT_HASHED = frozenset(("stream", "type", "stream_id", "chatbackend"))
-_FAILURES = {"rate_limit_exceeded": (429, "rate_limit_error"), "invalid_prompt": (400, "invalid_request_error")}
 
 
 class ResponseRoutes:
@@ -151,7 +150,7 @@ async def _answer_failed(request: Request, response: Response) -> None:
     """Answer a failed generation as an error; it stays readable under the id that the body names."""
     failure = response.failure
     code = failure.code if failure else "server_error"
-    status, kind = _FAILURES.get(code, (502, "server_error"))
+    status, kind = wire_errors.failure(code, response.detail)
     error = {
         "message": failure.message if failure else "",
         "type": kind,

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.wire.sse import SseEvent
-from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamError, UpstreamOverloaded, UpstreamRefused
+from chatbackend.domain.errors import (
+    ChatError,
+    UpstreamBusy,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamOverloaded,
+    UpstreamRefused,
+)
 from chatbackend.domain.events import Finished, TextDelta, UsageReported
 from chatbackend.domain.items import UrlCitation
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -194,10 +201,10 @@ def test_a_usage_may_never_come() -> None:
 @pytest.mark.parametrize(
     ("stream", "kind"),
     [
-        (sse(TEXT, '{"error": {"message": "busy", "type": "overloaded_error"}}'), UpstreamOverloaded),
+        (sse(TEXT, '{"error": {"message": "busy", "type": "overloaded_error"}}'), UpstreamBusy),
         (sse(TEXT, '{"object": "error", "message": "m", "type": "BadRequestError", "code": 400}'), UpstreamRefused),
         (sse(TEXT, '{"error": "all is lost"}'), UpstreamError),
-        (sse(TEXT, '{"x_groq": {"error": "over_capacity"}}'), UpstreamOverloaded),
+        (sse(TEXT, '{"x_groq": {"error": "over_capacity"}}'), UpstreamBusy),
         (sse(TEXT) + b'event: error\ndata: {"error": {"message": "m", "status_code": 400}}\n\n', UpstreamRefused),
         (b'event: error\ndata: {"message": "flat", "code": 429}\n\n', UpstreamOverloaded),
         (sse(TEXT, '{"id": "half'), UpstreamError),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatbackend.adapters.providers.claude import ClaudeCodec
 from chatbackend.adapters.wire.sse import SseEvent
-from chatbackend.domain.errors import ChatError, UpstreamCut, UpstreamDenied, UpstreamError, UpstreamOverloaded
+from chatbackend.domain.errors import ChatError, UpstreamBusy, UpstreamCut, UpstreamDenied, UpstreamError
 from chatbackend.domain.events import Finished, ModelEvent, TextDelta, UsageReported
 from chatbackend.domain.items import UrlCitation
 from chatbackend.domain.models import ModelProfile, ModelRequest
@@ -230,7 +230,7 @@ def test_what_follows_the_end_mark_is_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [("overloaded_error", UpstreamOverloaded), ("api_error", UpstreamError), ("authentication_error", UpstreamDenied)],
+    [("overloaded_error", UpstreamBusy), ("api_error", UpstreamError), ("authentication_error", UpstreamDenied)],
 )
 def test_an_error_inside_an_answer_is_an_error(error: str, kind: type[ChatError]) -> None:
     told = {"type": "error", "error": {"type": error, "message": "m"}}
