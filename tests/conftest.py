@@ -4,10 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from tests.support.server import server
 
 __all__ = ["server"]
+
+settings.register_profile("untimed", deadline=None)  # how busy a machine is says nothing about the code
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

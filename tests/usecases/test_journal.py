@@ -5,7 +5,7 @@ from itertools import count
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbackend.adapters.api import responses as shapes
@@ -58,7 +58,6 @@ class Desk:
         return [(event["sequence_number"], event.get("delta", event["type"])) for event in events]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=6))
 async def test_whatever_the_batches_numbers_have_no_gap_and_no_text_is_lost(sizes: list[int]) -> None:
     desk = Desk()

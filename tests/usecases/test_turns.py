@@ -4,7 +4,7 @@ from random import Random
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbackend.usecases.turns import Turns
@@ -12,7 +12,6 @@ from chatbackend.usecases.turns import Turns
 pytestmark = pytest.mark.anyio
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 3)), min_size=1, max_size=12),
     st.randoms(use_true_random=False),

@@ -51,7 +51,7 @@ def test_a_streamed_answer_is_heard_whole(recorded: Recorded) -> None:
 
 
 @pytest.mark.parametrize("recorded", STREAMED, ids=named)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors])
 @given(drawn=st.data())
 def test_a_torn_stream_is_heard_alike(recorded: Recorded, drawn: st.DataObject) -> None:
     stream = (recorded.sse or "").encode()

@@ -88,7 +88,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=60)
 
 
 def test_lanes_that_wait_for_room_get_it_in_turn() -> None:

@@ -82,7 +82,7 @@ def test_deltas_and_whole_items_each_tell_everything(recorded: Recorded) -> None
 
 
 @pytest.mark.parametrize("recorded", STREAMED, ids=named)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors])
 @given(drawn=st.data())
 def test_a_torn_stream_is_heard_alike(recorded: Recorded, drawn: st.DataObject) -> None:
     bytes_ = (recorded.sse or "").encode()
