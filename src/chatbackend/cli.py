@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of service accounts.")
 app.add_typer(keys_app, name="keys")
+_CONTRACT = "Take away, too, what only older releases use: they cannot run on it any more."
 _out = Console()
 _err = Console(stderr=True)
 USAGE = """\
@@ -141,10 +142,12 @@ def worker() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    contract: Annotated[bool, typer.Option("--contract", help=_CONTRACT)] = False,  # noqa: FBT002  # how typer spells a flag
+) -> None:
     """Bring the database to this version (`serve` does it by itself); beside a running server: only check."""
     try:
-        _out.print(truth.migrate_or_check(_settings_and_folder()), markup=False)
+        _out.print(truth.migrate_or_check(_settings_and_folder(), contract=contract), markup=False, soft_wrap=True)
     except BadSetting as error:
         raise _stop(str(error)) from error
 

@@ -98,10 +98,11 @@ class Settings(BaseModel):
         512 * 2**20, description="Largest uploaded file, in bytes."
     )
     chatbackend_max_running: Annotated[int, Field(ge=1)] = Field(
-        2000, description="Responses that may run at once; more are refused with 503."
+        2000, description="Responses, and answers under a key, that may run at once; more are refused with 503."
     )
     chatbackend_response_deadline_s: Annotated[float, Field(gt=0)] = Field(
-        900.0, description="Longest generation, in seconds; then it ends incomplete."
+        900.0,
+        description="Longest generation, in seconds; then it ends incomplete (an answer under a key: with an error).",
     )
     chatbackend_drain_s: Annotated[float, Field(ge=0, le=15)] = Field(
         10.0, description="After SIGTERM, seconds that running responses may take to end."

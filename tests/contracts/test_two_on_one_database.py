@@ -224,7 +224,7 @@ async def test_no_file_in_a_store_loses_its_chunks_to_a_detach_elsewhere(
         await at_once(
             [
                 lambda number=number: one.store_files.detach(FILE_OWNER, f"from_{number}", "f"),
-                lambda number=number, own=own: other.store_files.attach(FILE_OWNER, f"to_{number}", [own]),
+                lambda number=number, own=own: other.store_files.attach(FILE_OWNER, f"to_{number}", own),
             ]
         )
     assert await one.rows(LOST_CHUNKS) == []
@@ -240,7 +240,7 @@ async def test_no_deleted_file_is_put_into_a_store(both: tuple[Process, Process]
 
         async def attach(name: str = name) -> object:
             try:
-                return await other.store_files.attach(FILE_OWNER, "vs", [Attachment(name)])
+                return await other.store_files.attach(FILE_OWNER, "vs", Attachment(name))
             except NotFound:
                 return None
 

@@ -67,15 +67,15 @@ async def test_every_row_is_there_and_numbers_go_on_behind_the_last(source: Path
     found = await move(source, target, moved)
     assert set(found) == set(METADATA.tables)
     assert {name: content.rows for name, content in found.items() if content.rows} == {
-        "facts": 2_504,
+        "facts": 2_505,  # one says that a backfill is done
         "jobs": 1,
         "vector_store_file_attributes": 1,
     }
     assert [step[1:] for step in steps if step[0] == "facts"] == [
-        (0, 2_504),
-        (1_000, 2_504),
-        (2_000, 2_504),
-        (2_504, 2_504),
+        (0, 2_505),
+        (1_000, 2_505),
+        (2_000, 2_505),
+        (2_505, 2_505),
     ]
     connection = await connect(target)
     assert await connection.fetchval("SELECT number FROM vector_store_file_attributes") == 0.1
@@ -91,7 +91,7 @@ async def test_a_target_with_a_row_is_refused_and_left(source: Path, target: str
     await connection.execute("INSERT INTO facts (name, value) VALUES ('mine', '1')")
     with pytest.raises(NotEmpty, match="facts"):
         await move(source, target, nothing)
-    assert await connection.fetchval("SELECT count(*) FROM facts") == 1
+    assert await connection.fetchval("SELECT count(*) FROM facts WHERE name = 'mine'") == 1
     await connection.close()
 
 
@@ -105,7 +105,7 @@ async def test_what_comes_out_different_is_seen_and_nothing_is_kept(source: Path
         await connection.execute("CREATE TRIGGER t BEFORE INSERT ON facts FOR EACH ROW EXECUTE FUNCTION f()")
         with pytest.raises(Differs, match="facts"):
             await move(source, url, nothing)
-        assert await connection.fetchval("SELECT count(*) FROM facts") == 0
+        assert await connection.fetchval("SELECT name FROM facts") == "backfill 0005"  # as it was
         await connection.close()
 
 

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from chatbackend.domain.kept_answers import is_kept_answer
 from tests.support.openai_types import checked_event
 
 SHOWN = 5
@@ -14,7 +15,8 @@ def check_events(path: Path) -> int:
     if not path.exists():
         return 0
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as log:
-        rows = log.execute("SELECT response_id, number, type, data FROM events").fetchall()
+        kept = log.execute("SELECT response_id, number, type, data FROM events").fetchall()
+    rows = [row for row in kept if not is_kept_answer(row[0])]  # those are bytes of other dialects
     problems = [f"{row[0]} {row[1]}: {problem}" for row in rows if (problem := _problem(row[1], row[2], row[3]))]
     shown = "\n".join(problems[:SHOWN])
     assert not problems, f"{len(problems)} of {len(rows)} events do not fit the SDK's types:\n{shown}"

@@ -297,8 +297,10 @@ class FakeStoreFiles:
     def __init__(self) -> None:
         self.attached: list[Attachment] = []
 
-    async def attach(self, principal: Principal, store_id: str, attachments: Sequence[Attachment]) -> list[Job]:
-        self.attached += attachments
+    async def attach(
+        self, principal: Principal, store_id: str, attachment: Attachment, once: Once | None = None
+    ) -> list[Job]:
+        self.attached.append(attachment)
         return [PURGE]
 
     async def detach(self, principal: Principal, store_id: str, file_id: str) -> list[Job]:
@@ -310,9 +312,10 @@ class FakeStoreFiles:
         return StoreFile(file_id, store_id, 0, "in_progress")
 
     async def add_batch(
-        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment]
+        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment], once: Once | None = None
     ) -> tuple[FileBatch, list[Job]]:
-        return batch, await self.attach(principal, batch.vector_store_id, attachments)
+        self.attached += attachments
+        return batch, [PURGE]
 
 
 class FakeSize:

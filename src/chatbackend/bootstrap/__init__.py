@@ -15,6 +15,7 @@ import anyio.to_thread
 from chatbackend import __version__
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.api.responses import read_stored
+from chatbackend.bootstrap.answers import Answers, answers
 from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
@@ -56,6 +57,7 @@ from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversation_streams import ConversationStreams
 from chatbackend.infra.web.conversations import ConversationRoutes
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
+from chatbackend.infra.web.kept_answers import KeptAnswers
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
 from chatbackend.infra.web.messages import MessageRoutes
@@ -104,12 +106,12 @@ class App:
         self.ready = False
         self.live.close()
         with anyio.move_on_after(seconds):
-            for entry in self.live.all_running():
+            for entry in self.live.at_work():
                 await entry.done.wait()
-        for entry in self.live.all_running():
+        for entry in self.live.at_work():
             entry.stop(interrupted())
         with anyio.move_on_after(STOP_S):
-            for entry in self.live.all_running():
+            for entry in self.live.at_work():
                 await entry.done.wait()
 
 
@@ -142,6 +144,7 @@ class _Engine:
     cancel: CancelResponse
     follow: FollowResponse
     recover: RecoverResponses
+    answers: Answers
 
 
 @asynccontextmanager
@@ -159,6 +162,7 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
         app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
         await engine.recover()
+        await engine.answers.recover()
         base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
         base.tasks(base.files.sweep, name="blob sweep")
         base.tasks(Housekeeping(base.truth, base.log, base.clock.now, report).run, name="housekeeping")
@@ -216,7 +220,7 @@ async def _engine(base: _Base) -> _Engine:
     )
     turns = Turns()
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
-    base.metrics.running = lambda: len(live.all_running())
+    base.metrics.running = lambda: len(live.at_work())
     unstored_log = MemoryEventLog(time.monotonic)
     ports = Ports(
         truth,
@@ -243,6 +247,16 @@ async def _engine(base: _Base) -> _Engine:
         recover=RecoverResponses(
             ports, run, read_stored, log=base.log, live=live, turns=turns, spawn=base.tasks, lost_tail=lost_tail
         ),
+        answers=answers(
+            base.truth,
+            base.log,
+            live,
+            spawn=base.tasks,
+            clock=base.clock,
+            new_id=base.ids,
+            fence=ports.fence,
+            deadline_s=ports.deadline_s,
+        ),
     )
 
 
@@ -266,7 +280,8 @@ def _web(
         MetricsRoutes(base.metrics),
         system,
     )
-    routes = [route for part in parts for route in part.routes()]
+    kept = KeptAnswers(engine.answers.once, max_body_bytes=limit)
+    routes = kept.routes([route for part in parts for route in part.routes()])
     return WebApp(
         routes,
         [*system.public(), *ReferenceRoutes(routes, system.public(), version=__version__).public()],

@@ -2,18 +2,19 @@
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import asyncpg
 
-from chatbackend.bootstrap.truth import open_spool
+from chatbackend.bootstrap.truth import open_spool, refuse_lacking
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import move as mover
-from chatbackend.infra.db.migrate import NewerDatabase
-from chatbackend.infra.db.migrate import pending as pending_here
+from chatbackend.infra.db.migrate import Migration, NewerDatabase
+from chatbackend.infra.db.migrate import look as look_here
 from chatbackend.infra.db.move import Content, Moved
 from chatbackend.infra.db.postgres import PostgresDatabase, schema
 from chatbackend.infra.db.postgres.owner import Owner, Taken
@@ -26,6 +27,7 @@ async def open_truth(url: str, stack: AsyncExitStack) -> PostgresDatabase:
     with explained():
         owner = Owner(url, report, prepare=lambda: anyio.to_thread.run_sync(schema.upgrade, url))
         await stack.enter_async_context(owner)
+        refuse_lacking(await anyio.to_thread.run_sync(schema.pending, url), "of DATABASE_URL")
     return await stack.enter_async_context(PostgresDatabase(url, allowed=owner.check))
 
 
@@ -37,23 +39,23 @@ async def beside(url: str) -> AsyncGenerator[PostgresDatabase, None]:
             yield database
 
 
-def pending(url: str) -> list[str]:
+def lacking(url: str) -> list[Migration]:
     """Return the migrations that the database lacks. Raises: BadSetting."""
     with explained():
-        return schema.pending(url)
+        return schema.look(url)
 
 
-def migrate(url: str) -> list[str] | None:
+def migrate(url: str, *, contract: bool) -> list[str] | None:
     """Apply and return what the database lacks, None while a server runs on it. Raises: BadSetting."""
     with explained():
-        return anyio.run(_migrate, url)
+        return anyio.run(partial(_migrate, url, contract=contract))
 
 
-async def _migrate(url: str) -> list[str] | None:
+async def _migrate(url: str, *, contract: bool) -> list[str] | None:
     applied: list[str] = []
 
     async def prepare() -> None:
-        applied.extend(await anyio.to_thread.run_sync(schema.upgrade, url))
+        applied.extend(await anyio.to_thread.run_sync(partial(schema.upgrade, url, contract=contract)))
 
     try:
         async with Owner(url, report, prepare=prepare):
@@ -72,11 +74,11 @@ async def move(settings: Settings, url: str, moved: Moved) -> dict[str, Content]
         raise BadSetting(f"CHATBACKEND_DATA_DIR is '{path.parent}', which holds no database to move.")
     lock.take()
     try:
-        lacking = await anyio.to_thread.run_sync(pending_here, path)
-        if lacking:
-            raise BadSetting(
-                f"The database in '{path.parent}' is of an older release: run 'chatbackend migrate' first."
+        if await anyio.to_thread.run_sync(look_here, path):
+            message = (
+                f"The database in '{path.parent}' is of an older release: run 'chatbackend migrate --contract' first."
             )
+            raise BadSetting(message)
         await _finish_books(path)
         with explained():
             return await _move(path, url, moved)
@@ -114,7 +116,7 @@ def explained() -> Generator[None]:
         message = "DATABASE_URL: another server is running on this database. Stop it, or name another database."
         raise BadSetting(message) from error
     except NewerDatabase as error:
-        message = f"DATABASE_URL: the database was migrated by a newer release (to {error}). Start that release."
+        message = f"DATABASE_URL: the database lacks what a newer release took away ({error}). Start that release."
         raise BadSetting(message) from error
     except schema.TooOld as error:
         raise BadSetting(f"DATABASE_URL: {error}.") from error

@@ -31,6 +31,7 @@ async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
         return await postgres.open_truth(url, stack)
     with _explained(settings):
         await anyio.to_thread.run_sync(migrate.migrate, path)
+        refuse_lacking(await anyio.to_thread.run_sync(migrate.pending, path), f"in '{path.parent}'")
     return await stack.enter_async_context(SqliteDatabase(path, synchronous="FULL"))
 
 
@@ -63,28 +64,49 @@ async def beside(settings: Settings) -> AsyncGenerator[Database, None]:
 
 
 def pending(settings: Settings) -> list[str]:
-    """Return the migrations that the truth lacks. Raises: BadSetting."""
+    """Return the migrations that the truth lacks and this release needs. Raises: BadSetting."""
+    return migrate.needed(_lacking(settings))
+
+
+def migrate_or_check(settings: Settings, *, contract: bool = False) -> str:
+    """Migrate the truth, or only look while a server runs on it; return what was done or found. Raises: BadSetting."""
+    url = settings.postgres()
+    if url is None:
+        applied = _migrate_folder(settings, contract=contract)
+    else:
+        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
+
+        applied = postgres.migrate(url, contract=contract)
+    lacking = _lacking(settings)
+    names = ", ".join(migration.revision for migration in lacking)
+    if applied is None:
+        return f"A server is running; pending: {names or 'nothing'}."
+    done = f"Applied: {', '.join(applied)}." if applied else "The database is up to date."
+    if not lacking:
+        return done
+    return (
+        f"{done} Left: {names}: 'chatbackend migrate --contract' applies it, once no older release is needed any more."
+    )
+
+
+def _lacking(settings: Settings) -> list[migrate.Migration]:
     url = settings.postgres()
     if url is not None:
         from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
 
-        return postgres.pending(url)
+        return postgres.lacking(url)
     with _explained(settings):
-        return migrate.pending(settings.chatbackend_data_dir / "truth.db")
+        return migrate.look(settings.chatbackend_data_dir / "truth.db")
 
 
-def migrate_or_check(settings: Settings) -> str:
-    """Migrate the truth, or only look while a server runs on it; return what was done or found. Raises: BadSetting."""
-    url = settings.postgres()
-    if url is None:
-        applied = _migrate_folder(settings)
-    else:
-        from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
-
-        applied = postgres.migrate(url)
-    if applied is None:
-        return f"A server is running; pending: {', '.join(pending(settings)) or 'nothing'}."
-    return f"Applied: {', '.join(applied)}." if applied else "The database is up to date."
+def refuse_lacking(lacking: list[str], where: str) -> None:
+    """Refuse a truth that lacks what this release needs after it was migrated. Raises: BadSetting."""
+    if lacking:
+        message = (
+            f"The database {where} is too old for this release, which needs {lacking[-1]}: run "
+            f"'chatbackend migrate --contract'. Releases before {lacking[0]} cannot use it any more then."
+        )
+        raise BadSetting(message)
 
 
 async def move(settings: Settings, url: str, moved: "Moved") -> "dict[str, Content]":
@@ -94,7 +116,7 @@ async def move(settings: Settings, url: str, moved: "Moved") -> "dict[str, Conte
     return await postgres.move(settings, url, moved)
 
 
-def _migrate_folder(settings: Settings) -> list[str] | None:
+def _migrate_folder(settings: Settings, *, contract: bool) -> list[str] | None:
     folder = settings.chatbackend_data_dir
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = DataLock(folder)
@@ -104,7 +126,7 @@ def _migrate_folder(settings: Settings) -> list[str] | None:
         return None
     try:
         with _explained(settings):
-            return migrate.migrate(folder / "truth.db")
+            return migrate.migrate(folder / "truth.db", contract=contract)
     finally:
         lock.close()
 
@@ -115,5 +137,5 @@ def _explained(settings: Settings) -> Generator[None]:
         yield
     except migrate.NewerDatabase as error:
         where = settings.chatbackend_data_dir
-        message = f"The database in '{where}' was migrated by a newer release (to {error}). Start that release."
+        message = f"The database in '{where}' lacks what a newer release took away ({error}). Start that release."
         raise BadSetting(message) from error

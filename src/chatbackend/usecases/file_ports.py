@@ -271,8 +271,13 @@ class VectorStores(Protocol):
 class StoreFiles(Protocol):
     """Files in vector stores. Every method is one transaction and raises NotFound."""
 
-    async def attach(self, principal: Principal, store_id: str, attachments: Sequence[Attachment]) -> list[Job]:
-        """Put files that this caller may read into a store of its own; jobs as `VectorStores.delete`."""
+    async def attach(
+        self, principal: Principal, store_id: str, attachment: Attachment, once: Once | None = None
+    ) -> list[Job]:
+        """Put a file that this caller may read into a store of its own; jobs as `VectorStores.delete`.
+
+        Does nothing where this very request has done so. Raises: Unprocessable, Conflict.
+        """
         ...
 
     async def detach(self, principal: Principal, store_id: str, file_id: str) -> list[Job]:
@@ -284,9 +289,9 @@ class StoreFiles(Protocol):
         ...
 
     async def add_batch(
-        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment]
+        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment], once: Once | None = None
     ) -> tuple[FileBatch, list[Job]]:
-        """As `attach`, remembered as a batch."""
+        """As `attach` for several, remembered as a batch; or the batch that this very request has made."""
         ...
 
 

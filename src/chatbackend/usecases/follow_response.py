@@ -1,6 +1,6 @@
 """A client of a response is a cursor on its log: read after the cursor, send, repeat."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 from chatbackend.domain.errors import Conflict, Gone
 from chatbackend.domain.identity import Principal
@@ -72,9 +72,15 @@ def check_cursor(extent: Extent | None, after: int) -> None:
 
 
 async def follow(
-    log: EventLog, response_id: str, *, after: int | None, idle_s: float, exists: Callable[[], Awaitable[bool]]
+    log: EventLog,
+    response_id: str,
+    *,
+    after: int | None,
+    idle_s: float,
+    exists: Callable[[], Awaitable[bool]],
+    ends: Collection[str] = TERMINAL_EVENTS,
 ) -> Batches:
-    """Yield events above `after` in order, in batches, up to and including the terminal one.
+    """Yield events above `after` in order, in batches, up to and including the terminal one, whose type is in `ends`.
 
     `after` is None for a response that has only just begun: nothing is read before something was written.
 
@@ -91,7 +97,7 @@ async def follow(
         if events:
             yield events
             after, doubtful = events[-1].number, False
-            if events[-1].type in TERMINAL_EVENTS:
+            if events[-1].type in ends:
                 return
             continue
         if doubtful and await _over(log, response_id, after, exists=exists):

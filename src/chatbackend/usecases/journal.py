@@ -1,4 +1,4 @@
-"""`Journal` numbers a response's events, renders them once and brings them into the log, in order.
+"""`LogWriter` numbers the events of a stream and brings them into its log, in order; `Journal` renders a response's.
 
 A flush starts when the last one ends: a lone event goes out at once, a burst shares an append. Nothing is
 shown to anyone before it is in the log.
@@ -21,21 +21,14 @@ BACKLOG_EVENTS = 512  # more unwritten events than this hold the generation back
 COPY_BYTES = 1024 * 1024  # of the newest events of a response, for a log that lost them
 
 
-class Journal:
-    """Writes one response's log under a fence. `reserve(n)` commits that numbers below n may be used."""
+class LogWriter:
+    """Writes one stream's log under a fence. `reserve(n)` commits that numbers below n may be used."""
 
     def __init__(
-        self,
-        log: EventLog,
-        renderer: Renderer,
-        response: Response,
-        *,
-        fence: int,
-        reserve: Callable[[int], Awaitable[None]] | None,
+        self, log: EventLog, stream_id: str, *, fence: int, reserve: Callable[[int], Awaitable[None]] | None = None
     ) -> None:
         self._log = log
-        self._renderer = renderer
-        self._response = response
+        self._stream_id = stream_id
         self._fence = fence
         self._reserve = reserve
         self._reserved = NUMBERS_PER_BLOCK
@@ -50,23 +43,12 @@ class Journal:
 
     async def open(self) -> int:
         """Take the stream over; return how many numbers it holds already."""
-        self._next = self._written = await self._log.open(self._response.id, fence=self._fence)
+        self._next = self._written = await self._log.open(self._stream_id, fence=self._fence)
         return self._next
 
-    def lifecycle(self, kind: str) -> None:
-        """Add a lifecycle event that shows the response as it is now."""
-        self._add(self._renderer.lifecycle(kind, self._response, self._next))
-
-    def created(self) -> None:
-        """Add event 0 as it was when the response began, whatever it has become since."""
-        began = replace(self._response, status="queued", output=[], usage=None, failure=None, completed_at=None)
-        began.incomplete_reason = began.detail = None
-        self._add(self._renderer.lifecycle("response.created", began, self._next))
-
-    def steps(self, events: list[AnswerEvent]) -> None:
-        """Add the steps of an answer."""
-        for event in events:
-            self._add(self._renderer.step(event, self._next))
+    def add(self, kind: str, data: bytes) -> None:
+        """Add an event."""
+        self._add(LogEvent(self._next, kind, data))
 
     def _add(self, event: LogEvent) -> None:
         self._waiting.append(event)
@@ -98,22 +80,22 @@ class Journal:
                 self._waiting = batch + self._waiting
                 raise
 
-    async def end(self, kind: str, *, number: int | None = None) -> None:
-        """Append the terminal event, as number `number` where the log lost its tail.
+    async def close(self, kind: str, data: bytes) -> None:
+        """Append the terminal event. Raises: Fenced, Gone, Unavailable (it may be tried again)."""
+        await self._close(lambda number: LogEvent(number, kind, data), at_least=0)
 
-        Raises: Fenced, Gone, Unavailable (it may be tried again).
-        """
+    async def _close(self, terminal: Callable[[int], LogEvent], *, at_least: int) -> None:
         await self.flush()
-        at = self._next if number is None else max(number, self._next)
+        at = max(at_least, self._next)
         await self._reserve_up_to(at)
-        await self._append([self._renderer.lifecycle(kind, self._response, at)], ended=True)
+        await self._append([terminal(at)], ended=True)
 
     async def _append(self, batch: list[LogEvent], *, ended: bool) -> None:
         expected, events = self._written, batch
         while ended or not self._lost:
             try:
                 await self._log.append(
-                    self._response.id, fence=self._fence, expected=expected, events=events, ended=ended
+                    self._stream_id, fence=self._fence, expected=expected, events=events, ended=ended
                 )
             except Behind:
                 expected, events = await self._reopen(batch)
@@ -126,7 +108,7 @@ class Journal:
         """Take the stream again; return from which number on to append what. Raises: Fenced, Unavailable."""
         if self._reserve is not None:  # a log that forgot events forgot fences: the truth knows whose this is
             await self._reserve(self._reserved)
-        following = await self._log.open(self._response.id, fence=self._fence)
+        following = await self._log.open(self._stream_id, fence=self._fence)
         first = self._copy[0].number if self._copy else batch[0].number
         self._lost = self._lost or following < first
         if self._lost:
@@ -146,3 +128,42 @@ class Journal:
         while self._reserve is not None and number >= self._reserved:
             await self._reserve(self._reserved + NUMBERS_PER_BLOCK)
             self._reserved += NUMBERS_PER_BLOCK
+
+
+class Journal(LogWriter):
+    """Writes one response's log."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        renderer: Renderer,
+        response: Response,
+        *,
+        fence: int,
+        reserve: Callable[[int], Awaitable[None]] | None,
+    ) -> None:
+        super().__init__(log, response.id, fence=fence, reserve=reserve)
+        self._renderer = renderer
+        self._response = response
+
+    def lifecycle(self, kind: str) -> None:
+        """Add a lifecycle event that shows the response as it is now."""
+        self._add(self._renderer.lifecycle(kind, self._response, self._next))
+
+    def created(self) -> None:
+        """Add event 0 as it was when the response began, whatever it has become since."""
+        began = replace(self._response, status="queued", output=[], usage=None, failure=None, completed_at=None)
+        began.incomplete_reason = began.detail = None
+        self._add(self._renderer.lifecycle("response.created", began, self._next))
+
+    def steps(self, events: list[AnswerEvent]) -> None:
+        """Add the steps of an answer."""
+        for event in events:
+            self._add(self._renderer.step(event, self._next))
+
+    async def end(self, kind: str, *, number: int | None = None) -> None:
+        """Append the terminal event, as number `number` where the log lost its tail.
+
+        Raises: Fenced, Gone, Unavailable (it may be tried again).
+        """
+        await self._close(lambda at: self._renderer.lifecycle(kind, self._response, at), at_least=number or 0)

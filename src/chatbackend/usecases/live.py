@@ -1,11 +1,11 @@
-"""The responses that this process runs, or keeps in memory for a while because they are not stored."""
+"""What this process runs, and the responses that it keeps in memory for a while because they are not stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
 
-from chatbackend.domain.errors import Unavailable
+from chatbackend.domain.errors import ChatError, Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import Ask, Outcome, Response
 
@@ -32,8 +32,29 @@ class Entry:
             self.scope.cancel()
 
 
+@dataclass(slots=True)
+class Answering:
+    """An answer under an Idempotency-Key that is being made.
+
+    `opened` is set once its log has begun, or cannot begin because of `refused`.
+    """
+
+    id: str
+    refused: ChatError | None = None
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    opened: anyio.Event = field(default_factory=anyio.Event)
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+    def stop(self, outcome: Outcome) -> None:
+        """End it now: whatever the outcome says, it is `interrupted`."""
+        self.scope.cancel()
+
+
 class Live:
-    """Registry of entries by response id. `monotonic` gives seconds; ended unstored ones are kept `keep_s`."""
+    """Registry of entries by response id, and of answers. Ended unstored responses are kept `keep_s`.
+
+    `monotonic` gives seconds.
+    """
 
     def __init__(self, monotonic: Callable[[], float], *, max_running: int, keep_s: float = 120.0) -> None:
         self._monotonic = monotonic
@@ -42,12 +63,13 @@ class Live:
         self.closed = False
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
+        self._answers: dict[str, Answering] = {}
 
     def check_room(self) -> None:
         """Refuse work before anything is acknowledged. Raises: Unavailable."""
         if self.closed:
             raise Unavailable("The server is stopping.", code="stopping")
-        if len(self._entries) >= self._max_running:
+        if len(self._entries) + len(self._answers) >= self._max_running:
             raise Unavailable("Too many responses are running; try again shortly.", code="overloaded")
 
     def close(self) -> None:
@@ -66,6 +88,23 @@ class Live:
     def all_running(self) -> list[Entry]:
         """Return every entry that has not ended."""
         return list(self._entries.values())
+
+    def at_work(self) -> list[Entry | Answering]:
+        """Return every response and answer that has not ended."""
+        return [*self._entries.values(), *self._answers.values()]
+
+    def enter(self, answering: Answering) -> None:
+        """Register an answer that is about to be made."""
+        self._answers[answering.id] = answering
+
+    def answering(self, answer_id: str) -> Answering | None:
+        """Return an answer that has not ended."""
+        return self._answers.get(answer_id)
+
+    def leave(self, answering: Answering) -> None:
+        """Take an answer out, and wake who waits for it."""
+        self._answers.pop(answering.id, None)
+        answering.done.set()
 
     def unstored(self, principal: Principal, response_id: str) -> Entry | None:
         """Return a caller's own unstored response, running or ended less than `keep_s` ago."""

@@ -26,18 +26,20 @@ class ManageVectorStores:
         self._jobs.wake()
         return made
 
-    async def attach(self, principal: Principal, store_id: str, attachment: Attachment) -> StoreFile:
-        """Put a file into a store. Raises: NotFound."""
-        left = await self._files.attach(principal, store_id, [attachment])
+    async def attach(
+        self, principal: Principal, store_id: str, attachment: Attachment, once: Once | None = None
+    ) -> StoreFile:
+        """Put a file into a store. Raises: NotFound, Unprocessable, Conflict."""
+        left = await self._files.attach(principal, store_id, attachment, once)
         self._jobs.wake()
         await self._clean_up(left)
         return await self._files.get(principal, store_id, attachment.file_id)
 
     async def attach_batch(
-        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment]
+        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment], once: Once | None = None
     ) -> FileBatch:
-        """Put files into a store together. Raises: NotFound."""
-        made, left = await self._files.add_batch(principal, batch, attachments)
+        """Put files into a store together. Raises: NotFound, Unprocessable."""
+        made, left = await self._files.add_batch(principal, batch, attachments, once)
         self._jobs.wake()
         await self._clean_up(left)
         return made

@@ -18,6 +18,7 @@ import anyio
 
 from chatbackend.domain.context import characters
 from chatbackend.domain.errors import Gone, Unavailable
+from chatbackend.domain.kept_answers import is_kept_answer
 from chatbackend.domain.responses import end, interrupted
 from chatbackend.domain.usage import Settlement, estimate
 from chatbackend.usecases.journal import Journal
@@ -62,7 +63,8 @@ class RecoverResponses:
         for orphan in orphans:
             self._turns.enter(orphan.response.conversation_id, orphan.response.turn)
         alive = {orphan.response.id for orphan in orphans}
-        unended = [response_id for response_id in await self._log.unended() if response_id not in alive]
+        left = await self._log.unended()
+        unended = [stream for stream in left if stream not in alive and not is_kept_answer(stream)]
         await self._ports.truth.settle_abandoned()
         self._spawn(lambda: self._work_off(orphans, unended), name="recovery")
         return len(orphans)

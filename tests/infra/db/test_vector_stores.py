@@ -67,7 +67,7 @@ async def test_only_the_owner_changes_lists_and_deletes_a_store(world: World) ->
         with pytest.raises(NotFound):
             await world.stores.delete(stranger, "vs")
         with pytest.raises(NotFound):
-            await world.store_files.attach(stranger, "vs", [Attachment("f")])
+            await world.store_files.attach(stranger, "vs", Attachment("f"))
         with pytest.raises(NotFound):
             await world.store_files.detach(stranger, "vs", "f")
         with pytest.raises(NotFound):
@@ -128,7 +128,7 @@ async def test_a_file_that_the_caller_may_not_read_is_not_attached(world: World)
     await world.store("vs")
     for file_id in ("users", "foreign", "nothing"):
         with pytest.raises(NotFound, match=file_id):
-            await world.store_files.attach(ME, "vs", [Attachment(file_id)])
+            await world.store_files.attach(ME, "vs", Attachment(file_id))
         with pytest.raises(NotFound, match=file_id):
             await world.stores.add(ME, new(f"vs_{file_id}"), [Attachment(file_id)], None)
         with pytest.raises(NotFound):
@@ -160,11 +160,11 @@ async def test_attaching_again_replaces_attributes_and_strategy(world: World) ->
     first = await world.store_files.get(ME, "vs", "f")
     own = await world.set_of("f", STATIC.key)
     world.clock.time += 5
-    left = await world.store_files.attach(ME, "vs", [Attachment("f", {"b": "c"})])
+    left = await world.store_files.attach(ME, "vs", Attachment("f", {"b": "c"}))
     found = await world.store_files.get(ME, "vs", "f")
     assert (found.attributes, found.chunking, found.created_at) == ({"b": "c"}, Chunking(), first.created_at)
     assert [(job.kind, job.subject) for job in left] == [("purge", str(own))]
-    assert await world.store_files.attach(ME, "vs", [Attachment("f")]) == []
+    assert await world.store_files.attach(ME, "vs", Attachment("f")) == []
 
 
 async def test_a_cut_of_its_own_goes_with_the_last_store_that_uses_it(world: World) -> None:

@@ -17,7 +17,7 @@ Use the official `openai` SDK with this server's `/v1` as base URL and an API ke
 `x-api-key`). The header `chatbackend-user` names an end user: rows are then written and listed under that user.
 
 - A response belongs to the server: reconnect with `GET /v1/responses/{response_id}?stream=true&starting_after=N`.
-- Send `Idempotency-Key` with what creates something; a repeat gives the same object.
+- Send `Idempotency-Key` with what creates something; a repeat gives the same object, of a chat the same bytes.
 - To ask files: upload (`purpose: assistants`), attach to a vector store, wait for `completed`, then create a response
   with `tools: [{"type": "file_search", "vector_store_ids": [...]}]`. A `file_citation` carries `page`, `start`,
   `end` and `quote`.

@@ -108,6 +108,14 @@ def _of_responses() -> dict[tuple[str, str], Operation]:
             errors={**_ONCE, 429: "The provider asks for patience.", 502: _FAILED, **_BUSY},
             more=_CREATE,
         ),
+        ("POST", "/v1/responses/compact"): Operation(
+            "compactResponse",
+            _RESPONSES,
+            "CompactedResponse",
+            CompactRequest,
+            once=True,
+            errors={**_ONCE, 502: _FAILED},
+        ),
         ("POST", "/v1/responses/input_tokens"): Operation(
             "countInputTokens", _RESPONSES, "InputTokens", responses.CreateRequest, more=_COUNTED
         ),
@@ -133,8 +141,9 @@ def _of_messages() -> dict[tuple[str, str], Operation]:
             "Messages",
             "AnthropicMessage",
             messages.MessagesRequest,
+            once=True,
             media=events,
-            errors={429: "The provider limits us.", 502: _FAILED, 529: "The provider is overloaded."},
+            errors={**_ONCE, 429: "The provider limits us.", 502: _FAILED, 529: "The provider is overloaded."},
             more=_MESSAGES,
         ),
         ("POST", "/v1/messages/count_tokens"): Operation(
@@ -239,13 +248,17 @@ def _of_store_files() -> dict[tuple[str, str], Operation]:
     files, batches = f"{_STORE}/files", f"{_STORE}/file_batches"
     no_text = {409: "`file_has_no_text`: an image, a failed file, or one that is still being read."}
     return {
-        ("POST", files): Operation("attachFile", _STORE_FILES, "VectorStoreFile", vector_stores.AttachFile),
+        ("POST", files): Operation(
+            "attachFile", _STORE_FILES, "VectorStoreFile", vector_stores.AttachFile, once=True, errors=_ONCE
+        ),
         ("GET", files): Operation("listStoreFiles", _STORE_FILES, "VectorStoreFilePage", query=(*_PAGE, "filter")),
         ("GET", _STORE_FILE): Operation("getStoreFile", _STORE_FILES, "VectorStoreFile"),
         ("POST", _STORE_FILE): Operation("updateStoreFile", _STORE_FILES, "VectorStoreFile", vector_stores.UpdateFile),
         ("DELETE", _STORE_FILE): Operation("detachFile", _STORE_FILES, "VectorStoreFileDeleted"),
         ("GET", f"{_STORE_FILE}/content"): Operation("getFileText", _STORE_FILES, "FileText", errors=no_text),
-        ("POST", batches): Operation("createBatch", _STORE_FILES, "VectorStoreFileBatch", vector_stores.CreateBatch),
+        ("POST", batches): Operation(
+            "createBatch", _STORE_FILES, "VectorStoreFileBatch", vector_stores.CreateBatch, once=True, errors=_ONCE
+        ),
         ("GET", _BATCH): Operation("getBatch", _STORE_FILES, "VectorStoreFileBatch"),
         ("POST", f"{_BATCH}/cancel"): Operation("cancelBatch", _STORE_FILES, "VectorStoreFileBatch"),
         ("GET", f"{_BATCH}/files"): Operation(
@@ -262,16 +275,15 @@ def _others() -> dict[tuple[str, str], Operation]:
             "Chat Completions",
             "ChatCompletion",
             ChatRequest,
+            once=True,
             media={EVENTS: "Chunks, `data: [DONE]` behind them; a comment every 10 s of silence."},
             errors={
+                **_ONCE,
                 400: "The request is wrong; `unsupported_by_model`: not for this model.",
                 429: "The provider asks for patience.",
                 502: _FAILED,
             },
             more=_CHAT,
-        ),
-        ("POST", "/v1/responses/compact"): Operation(
-            "compactResponse", _RESPONSES, "CompactedResponse", CompactRequest, errors={502: _FAILED}
         ),
         ("POST", "/v1/realtime/client_secrets"): Operation(
             "createClientSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
@@ -281,7 +293,8 @@ def _others() -> dict[tuple[str, str], Operation]:
             "Embeddings",
             "EmbeddingList",
             EmbeddingRequest,
-            errors={400: "`unsupported_by_model`: the model makes no embeddings.", 502: _FAILED},
+            once=True,
+            errors={**_ONCE, 400: "`unsupported_by_model`: the model makes no embeddings.", 502: _FAILED},
         ),
         ("GET", "/v1/models"): Operation("listModels", _MODELS, "ModelList", more=_SHARED),
         ("GET", "/v1/models/{model}"): Operation("getModel", _MODELS, "Model"),

@@ -1,66 +1,169 @@
 """Bring a truth to the newest schema; make the event log's tables.
 
-The functions that take a path are for SQLite; `upgrade` and `missing` are what both databases share.
+Each migration says its `phase`. One that expands leaves what the release before it uses, so that both can run on the
+database; one that contracts takes it away, and is applied only where that is asked for. A `backfill` of a migration
+fills in what was there before, a batch a transaction, with its place kept in `facts`.
+
+The functions that take a path are for SQLite; those that take a connection are what both databases share.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, bindparam, create_engine, delete, event, insert, select
 
 from chatbackend.infra.db.sqlite import BUSY_TIMEOUT_S
 from chatbackend.infra.db.tables.events import EVENTS_METADATA
+from chatbackend.infra.db.tables.keys import FACTS
 
-_SCRIPTS = Path(__file__).parent / "migrations"
+Phase = Literal["expand", "contract"]
+Step = Callable[
+    [Connection, str], str | None
+]  # does a batch from a place ("" at first); the next place, None at the end
+SCRIPTS = Path(__file__).parent / "migrations"
+CONTRACTED = "contracted"  # the fact that names the last contracting migration
+_DONE = "done"
+
+_FACT = select(FACTS.c.value).where(FACTS.c.name == bindparam("name"))
+_FORGET = delete(FACTS).where(FACTS.c.name == bindparam("name"))
+_KEEP = insert(FACTS)
 
 
 class NewerDatabase(Exception):
-    """The database was migrated by a newer release; the message names the migration."""
+    """A newer release took away what this one uses; the message names the migration."""
 
 
-def upgrade(connection: Connection) -> list[str]:
-    """Apply what a database lacks, in the transaction that has begun, and return it. Raises: NewerDatabase."""
-    lacking = missing(connection)
-    if lacking:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return lacking
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One migration: its revision, whether it contracts, how it fills in what was there before."""
+
+    revision: str
+    phase: Phase
+    backfill: Step | None
 
 
-def missing(connection: Connection) -> list[str]:
-    """Return the migrations that a database lacks, oldest first. Raises: NewerDatabase."""
+@cache
+def chain(scripts: Path = SCRIPTS) -> tuple[Migration, ...]:
+    """Return every migration, oldest first."""
+    found = ScriptDirectory.from_config(_config(scripts)).walk_revisions()
+    return tuple(
+        Migration(script.revision, script.module.phase, getattr(script.module, "backfill", None))
+        for script in reversed(list(found))
+    )
+
+
+def missing(connection: Connection, scripts: Path = SCRIPTS) -> list[Migration]:
+    """Return the migrations that a database lacks, oldest first.
+
+    None of one that newer releases have only expanded. Raises: NewerDatabase for one that they have contracted.
+    """
     current = MigrationContext.configure(connection).get_current_revision()
-    newest_first = [revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()]
-    if current is not None and current not in newest_first:
-        raise NewerDatabase(current)
-    return list(reversed(newest_first if current is None else newest_first[: newest_first.index(current)]))
+    known = chain(scripts)
+    names = [migration.revision for migration in known]
+    if current is None:
+        return list(known)
+    if current in names:
+        return list(known[names.index(current) + 1 :])
+    contracted = _fact(connection, CONTRACTED)
+    if contracted is not None and contracted not in names:
+        raise NewerDatabase(contracted)
+    return []
 
 
-def migrate(path: Path) -> list[str]:
-    """Apply every migration that the SQLite truth at `path` lacks, and return them; made when it is missing.
+def needed(lacking: Sequence[Migration]) -> list[str]:
+    """Return those of what is lacking that this release cannot do without: all but contracting ones at the end."""
+    last = max((at for at, migration in enumerate(lacking) if migration.phase == "expand"), default=-1)
+    return [migration.revision for migration in lacking[: last + 1]]
+
+
+def advance(connection: Connection, *, contract: bool, scripts: Path = SCRIPTS) -> list[str] | None:
+    """Do the next part of migrating in the transaction that has begun; return what was applied, None at the end.
+
+    A part is all that expands, a batch of a backfill, or one migration that contracts: with `contract`, and in a new
+    database, which no other release uses. Call it until it returns None. Raises: NewerDatabase.
+    """
+    lacking = missing(connection, scripts)
+    new = len(lacking) == len(chain(scripts))
+    part = lacking if new else list(takewhile(lambda migration: migration.phase == "expand", lacking))
+    if not part and _fill_in(connection, lacking, scripts):
+        return []
+    if not part and contract:
+        part = lacking[:1]
+    if not part:
+        return None
+    _apply(connection, part, scripts)
+    return [migration.revision for migration in part]
+
+
+def _apply(connection: Connection, part: Sequence[Migration], scripts: Path) -> None:
+    config = _config(scripts)
+    config.attributes["connection"] = connection
+    command.upgrade(config, part[-1].revision)
+    contracting = [migration.revision for migration in part if migration.phase == "contract"]
+    if contracting:
+        _keep(connection, CONTRACTED, contracting[-1])
+
+
+def _fill_in(connection: Connection, lacking: Sequence[Migration], scripts: Path) -> bool:
+    """Do a batch of the first backfill that is not done; return whether there was one."""
+    for migration in chain(scripts):
+        if migration.backfill is None or migration in lacking:
+            continue
+        name = f"backfill {migration.revision}"
+        place = _fact(connection, name)
+        if place != _DONE:
+            _keep(connection, name, migration.backfill(connection, place or "") or _DONE)
+            return True
+    return False
+
+
+def _fact(connection: Connection, name: str) -> str | None:
+    return connection.execute(_FACT, {"name": name}).scalar()
+
+
+def _keep(connection: Connection, name: str, value: str) -> None:
+    connection.execute(_FORGET, {"name": name})
+    connection.execute(_KEEP, {"name": name, "value": value})
+
+
+def migrate(path: Path, *, contract: bool = False, scripts: Path = SCRIPTS) -> list[str]:
+    """Apply what the SQLite truth at `path` lacks, and return it; made when it is missing. See `advance`.
 
     Raises: NewerDatabase.
     """
-    engine = _engine(path)
+    engine, applied = _engine(path), list[str]()
     try:
-        with engine.begin() as connection:  # one transaction: a kill in the middle leaves what was there before
-            return upgrade(connection)
+        while True:
+            with engine.begin() as connection:  # a kill in the middle leaves what was there before
+                part = advance(connection, contract=contract, scripts=scripts)
+            if part is None:
+                return applied
+            applied += part
     finally:
         engine.dispose()
 
 
-def pending(path: Path) -> list[str]:
-    """Return the migrations that a truth lacks, oldest first. Raises: NewerDatabase."""
+def look(path: Path, scripts: Path = SCRIPTS) -> list[Migration]:
+    """Return the migrations that a SQLite truth lacks, oldest first. Raises: NewerDatabase."""
     engine = _engine(path)
     try:
         with engine.connect() as connection:
-            return missing(connection)
+            return missing(connection, scripts)
     finally:
         engine.dispose()
+
+
+def pending(path: Path, scripts: Path = SCRIPTS) -> list[str]:
+    """Return what this release needs and a SQLite truth lacks, oldest first. Raises: NewerDatabase."""
+    return needed(look(path, scripts))
 
 
 def make_event_log(path: Path) -> None:
@@ -81,7 +184,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _config() -> Config:
+def _config(scripts: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS))
+    config.set_main_option("script_location", str(scripts))
     return config

@@ -24,6 +24,7 @@ BATCH = 1_000
 _encode = msgspec.msgpack.Encoder().encode
 _SQLITE = sqlite.dialect()
 _POSTGRES = postgresql.dialect()
+_FORGET_MIGRATING = "DELETE FROM facts WHERE name LIKE 'backfill %' OR name = 'contracted'"  # the source has its own
 Moved = Callable[[str, int, int], None]  # table, rows so far, rows in all
 
 
@@ -86,6 +87,7 @@ async def _session(url: str) -> AsyncGenerator[Connection, None]:
 
 
 async def _check_empty(connection: Connection) -> None:
+    await connection.execute(_FORGET_MIGRATING)
     for table in METADATA.sorted_tables:
         await connection.execute(f'LOCK TABLE "{table.name}"')
         if await connection.fetchval(f'SELECT EXISTS (SELECT FROM "{table.name}")'):  # noqa: S608  # our own names

@@ -1,4 +1,4 @@
-"""Create requests by Idempotency-Key, and by body for clients that retry without one."""
+"""Requests that make something: by Idempotency-Key, and by body for clients that retry without one."""
 
 from sqlalchemy import bindparam, delete, select
 
@@ -6,8 +6,8 @@ from chatbackend.domain.errors import Unprocessable
 from chatbackend.domain.identity import Principal
 from chatbackend.infra.db.tables.responses import REQUESTS
 from chatbackend.infra.db.tables.schema import MICROS
-from chatbackend.infra.db.transaction import Transaction, adding, one
-from chatbackend.usecases.ports import Once
+from chatbackend.infra.db.transaction import Database, Transaction, adding, one
+from chatbackend.usecases.ports import Begun, Clock, Once
 
 RETRY_WINDOW_S = 120
 KEEP_S = 24 * 3600
@@ -32,7 +32,49 @@ _BY_BODY = (
 )
 _ADD = adding(REQUESTS)
 _FORGET_KEY = delete(REQUESTS).where(REQUESTS.c.pk == bindparam("pk"))
+_FORGET = delete(REQUESTS).where(
+    REQUESTS.c.tenant == bindparam("tenant"),
+    REQUESTS.c.owner == bindparam("owner"),
+    REQUESTS.c.path == bindparam("path"),
+    REQUESTS.c.key_hash == bindparam("key_hash"),
+    REQUESTS.c.object_id == bindparam("object_id"),
+)
 _EXPIRE = delete(REQUESTS).where(REQUESTS.c.created_at < bindparam("before"))
+
+
+class Requests:
+    """`Requests` of answers that are kept, over any `Database`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def begin(self, principal: Principal, once: Once, object_id: str) -> Begun:
+        """See `Requests.begin`."""
+        now = int(self._clock.now() * MICROS)
+
+        async def work(tx: Transaction) -> Begun:
+            earlier = await find(tx, principal, once, now=now)
+            if earlier is not None:
+                return Begun(earlier, fresh=False)
+            await add(tx, principal, once, object_id=object_id, now=now)
+            return Begun(object_id, fresh=True)
+
+        return await self._database.write(work, touching=(_touched(once),))
+
+    async def forget(self, principal: Principal, once: Once, object_id: str) -> None:
+        """See `Requests.forget`."""
+        place = {"tenant": principal.tenant, "owner": principal.owner, "path": once.path, "key_hash": once.key}
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(_FORGET, {**place, "object_id": object_id})
+
+        await self._database.write(work, touching=(_touched(once),))
+
+
+def _touched(once: Once) -> str:
+    """Return what it is decided by whether a request came before."""
+    return f"{once.path} {once.key}"
 
 
 async def find(tx: Transaction, principal: Principal, once: Once | None, *, now: int) -> str | None:

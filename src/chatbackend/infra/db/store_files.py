@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, case, delete, exists, func, select, update
 
 from chatbackend.adapters.api.listing import Window
-from chatbackend.domain.errors import NotFound
+from chatbackend.domain.errors import Conflict, NotFound
 from chatbackend.domain.filters import Value
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.indexing import AUTO, chunking_of
@@ -24,7 +24,7 @@ from chatbackend.domain.vector_stores import (
     StoreFile,
     StoreFileStatus,
 )
-from chatbackend.infra.db import chunk_sets, jobs
+from chatbackend.infra.db import chunk_sets, jobs, requests
 from chatbackend.infra.db.file_rows import file_of, reason_of
 from chatbackend.infra.db.files import CLEAN_UP_S
 from chatbackend.infra.db.paging import Listing
@@ -41,7 +41,7 @@ from chatbackend.infra.db.tables.files import (
 )
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
-from chatbackend.usecases.ports import Clock
+from chatbackend.usecases.ports import Clock, Once
 
 _encode = msgspec.json.Encoder().encode
 _decode_attributes = msgspec.json.Decoder(dict[str, str | float | bool]).decode
@@ -193,13 +193,25 @@ class StoreFiles:
         self._database = database
         self._clock = clock
 
-    async def attach(self, principal: Principal, store_id: str, attachments: Sequence[Attachment]) -> list[Job]:
-        """Put files into a caller's own store. Returns as `attach` above. Raises: NotFound."""
+    async def attach(
+        self, principal: Principal, store_id: str, attachment: Attachment, once: Once | None = None
+    ) -> list[Job]:
+        """Put a file into a caller's own store. Returns as `attach` above, nothing where this very request has done so.
+
+        Raises: NotFound, Unprocessable (same key, other body), Conflict `idempotent_result_gone`.
+        """
         now = self._micros()
+        place = {"store": store_id, "tenant": principal.tenant, "file": attachment.file_id}
 
         async def work(tx: Transaction) -> list[Job]:
             await _own_store(tx, principal, store_id)
-            return await attach(tx, principal, store_id, attachments, batch_id=None, now=now)
+            if await requests.find(tx, principal, once, now=now) is not None:
+                if await one(tx, _SET_OF, place) is None:
+                    message = "The file that this request attached has been detached."
+                    raise Conflict(message, code="idempotent_result_gone")
+                return []
+            await requests.add(tx, principal, once, object_id=attachment.file_id, now=now)
+            return await attach(tx, principal, store_id, [attachment], batch_id=None, now=now)
 
         return await self._database.write(work)
 
@@ -269,14 +281,21 @@ class StoreFiles:
         return await self._database.write(work)
 
     async def add_batch(
-        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment]
+        self, principal: Principal, batch: FileBatch, attachments: Sequence[Attachment], once: Once | None = None
     ) -> tuple[FileBatch, list[Job]]:
-        """Put files into a caller's own store together. Returns the batch and as `attach`. Raises: NotFound."""
+        """Put files into a caller's own store together. Returns the batch, or the earlier one, and as `attach`.
+
+        Raises: NotFound, Unprocessable (same key, other body).
+        """
         now = self._micros()
         row = {"id": batch.id, "tenant": principal.tenant, "owner": principal.owner}
 
         async def work(tx: Transaction) -> tuple[FileBatch, list[Job]]:
             await _own_store(tx, principal, batch.vector_store_id)
+            earlier = await requests.find(tx, principal, once, now=now)
+            if earlier is not None:
+                return await _batch(tx, principal, batch.vector_store_id, earlier), []
+            await requests.add(tx, principal, once, object_id=batch.id, now=now)
             await tx.execute(_ADD_BATCH, {**row, "vector_store_id": batch.vector_store_id, "created_at": now})
             found = await attach(tx, principal, batch.vector_store_id, attachments, batch_id=batch.id, now=now)
             return await _batch(tx, principal, batch.vector_store_id, batch.id), found

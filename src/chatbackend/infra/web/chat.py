@@ -5,7 +5,7 @@ from chatbackend.adapters.wire import chat_relay
 from chatbackend.domain.errors import UpstreamError
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
 from chatbackend.infra.web.chat_front import ChatFront
-from chatbackend.infra.web.http import Request, encode, refuse_idempotency_key
+from chatbackend.infra.web.http import Request, encode
 from chatbackend.infra.web.relayed import send_relayed
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
@@ -28,7 +28,6 @@ class ChatRoutes:
 
     async def complete(self, request: Request) -> None:
         """Answer a chat; the bytes of a provider that speaks the dialect are passed on as they are."""
-        refuse_idempotency_key(request)
         body = await request.body(self._max_body_bytes)
         asked = chat_relay.asked(body)
         streamed = asked.stream is True

@@ -8,7 +8,7 @@ from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret, Principal
 from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.web.auth import FOR_A_BROWSER, hash_key, owner_of
-from chatbackend.infra.web.http import Request, decode_object, encode, refuse_idempotency_key
+from chatbackend.infra.web.http import Request, decode_object, encode, header
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.ports import NewId
 
@@ -42,7 +42,9 @@ class ClientSecretRoutes:
 
     async def create(self, request: Request) -> None:
         """Make a short-lived secret for a page in a browser; it is shown this once."""
-        refuse_idempotency_key(request)
+        if header(request.scope["headers"], b"idempotency-key") is not None:  # who sends one relies on it
+            message = "Idempotency-Key is not known here: a secret is shown once, and kept as its hash alone."
+            raise InvalidRequest(message, code="idempotency_unsupported")
         wanted = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
         caller = request.principal
         made = ClientSecret(

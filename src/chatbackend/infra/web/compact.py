@@ -1,7 +1,7 @@
 """`POST /v1/responses/compact`."""
 
 from chatbackend.adapters.api import compaction
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, refuse_idempotency_key
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
 from chatbackend.usecases.compact_conversation import CompactConversation
@@ -22,7 +22,6 @@ class CompactRoutes:
 
     async def create(self, request: Request) -> None:
         """Make a conversation short: one item that stands for all of it in later requests."""
-        refuse_idempotency_key(request)
         ask = compaction.read(decode_object(await request.body(self._max_body_bytes)), self._new_id)
         with Watch(request):
             compacted = await self._compact(request.principal, ask)

@@ -1,7 +1,6 @@
 """HTTP routes of the Conversations API: parse, run or read, render."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from chatbackend.adapters.api import conversations as shapes
@@ -11,7 +10,7 @@ from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.transaction import Row
 from chatbackend.infra.web.http import Request, decode_object
-from chatbackend.infra.web.responses import once_of
+from chatbackend.infra.web.responses import keyed, once_of
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.ports import NewId, Once
@@ -130,8 +129,7 @@ def _id(request: Request) -> str:
 
 def _once(body: Mapping[str, Any], request: Request, path: str) -> Once | None:
     """Return how this request is recognised when it comes again: by its Idempotency-Key alone."""
-    once = once_of(body, request.headers, path=path)
-    return None if once.key is None else replace(once, retry=False)
+    return keyed(once_of(body, request.headers, path=path))
 
 
 async def _answer(request: Request, conversation: Conversation) -> None:

@@ -4,7 +4,7 @@ from chatbackend.adapters.api import embeddings
 from chatbackend.adapters.wire.chat_relay import renamed
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, refuse_idempotency_key
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import Watch
 from chatbackend.usecases.ports import Models
@@ -25,7 +25,6 @@ class EmbeddingRoutes:
 
     async def create(self, request: Request) -> None:
         """Turn texts into vectors."""
-        refuse_idempotency_key(request)
         body = await request.body(self._max_body_bytes)
         name = embeddings.asked(body).model
         route = self._models.route(name)

@@ -125,13 +125,6 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return None
 
 
-def refuse_idempotency_key(request: Request) -> None:
-    """Refuse a key where it would mean nothing: who sends one relies on it. Raises: InvalidRequest."""
-    if header(request.scope["headers"], b"idempotency-key") is not None:
-        message = "Idempotency-Key is not known here: nothing is kept of such an answer. Use /v1/responses."
-        raise InvalidRequest(message, code="idempotency_unsupported")
-
-
 def decode_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises: InvalidRequest naming the place."""
     try:

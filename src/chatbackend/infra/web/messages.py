@@ -14,7 +14,7 @@ from chatbackend.domain.context import characters
 from chatbackend.domain.errors import ChatError, Internal
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.usage import CHARACTERS_PER_TOKEN, Usage, estimate
-from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode, refuse_idempotency_key
+from chatbackend.infra.web.http import ATTEMPTS, DEPLOYMENT, Request, decode_object, encode
 from chatbackend.infra.web.relayed import send_relayed
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.streams import EventStream, Watch
@@ -44,7 +44,6 @@ class MessageRoutes:
 
     async def create(self, request: Request) -> None:
         """Answer a conversation with a message, or with its events."""
-        refuse_idempotency_key(request)
         body = await request.body(self._max_body_bytes)
         asked = messages_relay.asked(body)
         relays = self._relay.takes(self._models.route(asked.model)) and is_claudes(body)

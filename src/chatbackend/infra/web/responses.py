@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -144,6 +145,11 @@ def once_of(body: Mapping[str, Any], headers: Mapping[str, str], *, key: str | N
         key=None if key is None else hashlib.sha256(key.encode()).hexdigest(),
         retry=headers.get("x-stainless-retry-count", "0") not in ("0", ""),
     )
+
+
+def keyed(once: Once) -> Once | None:
+    """Return how a request is recognised by its Idempotency-Key alone, None where it has none."""
+    return None if once.key is None else replace(once, retry=False)
 
 
 async def _answer_failed(request: Request, response: Response) -> None:

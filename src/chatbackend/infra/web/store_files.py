@@ -7,6 +7,7 @@ from chatbackend.domain.vector_stores import FileBatch
 from chatbackend.infra.db.files import StoredFiles
 from chatbackend.infra.db.store_files import StoreFiles
 from chatbackend.infra.web.http import Request, decode_object
+from chatbackend.infra.web.responses import keyed, once_of
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.vector_stores import MAX_BODY_BYTES, PATH
 from chatbackend.usecases.manage_vector_stores import ManageVectorStores
@@ -45,8 +46,10 @@ class StoreFileRoutes:
 
     async def attach(self, request: Request) -> None:
         """Attach a file to a vector store; attached again, it takes the new attributes and strategy."""
-        wanted = shapes.read(decode_object(await request.body(MAX_BODY_BYTES)), shapes.AttachFile)
-        made = await self._manage.attach(request.principal, _store_id(request), wanted.to_domain())
+        body = decode_object(await request.body(MAX_BODY_BYTES))
+        wanted = shapes.read(body, shapes.AttachFile)
+        once = keyed(once_of(body, request.headers, path=f"{PATH}/{_store_id(request)}/files"))
+        made = await self._manage.attach(request.principal, _store_id(request), wanted.to_domain(), once)
         await request.answer_json(shapes.store_file_object(made))
 
     async def list(self, request: Request) -> None:
@@ -95,9 +98,11 @@ class StoreFileRoutes:
 
     async def create_batch(self, request: Request) -> None:
         """Attach several files at once."""
-        wanted = shapes.read(decode_object(await request.body(MAX_BODY_BYTES)), shapes.CreateBatch)
+        body = decode_object(await request.body(MAX_BODY_BYTES))
+        wanted = shapes.read(body, shapes.CreateBatch)
         batch = FileBatch(self._new_id("vsfb"), _store_id(request), int(self._clock.now()))
-        made = await self._manage.attach_batch(request.principal, batch, shapes.attachments(wanted))
+        once = once_of(body, request.headers, path=f"{PATH}/{_store_id(request)}/file_batches")
+        made = await self._manage.attach_batch(request.principal, batch, shapes.attachments(wanted), once)
         await request.answer_json(shapes.batch_object(made))
 
     async def batch(self, request: Request) -> None:

@@ -1,8 +1,9 @@
-"""Bring a truth on PostgreSQL to the newest schema: the same migrations as on SQLite, in one transaction."""
+"""Bring a truth on PostgreSQL to the newest schema: the same migrations as on SQLite, in the same parts."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -21,27 +22,39 @@ class TooOld(Exception):
     """The server is of an older version than we know; the message says which."""
 
 
-def upgrade(url: str) -> list[str]:
-    """Apply every migration that the database lacks; return them, oldest first. Two at once: the second finds none.
+def upgrade(url: str, *, contract: bool = False) -> list[str]:
+    """Apply what the database lacks, and return it, oldest first; see `migrate.advance`. Of two at once each part
+    is done by one.
 
     Reads files and waits: not for an event loop's thread. Raises: NewerDatabase, TooOld, Unavailable.
     """
-    return asyncio.run(_upgrade(url))
+    return asyncio.run(_upgrade(url, contract=contract))
+
+
+def look(url: str) -> list[migrate.Migration]:
+    """Return the migrations that the database lacks, oldest first. As `upgrade`."""
+    return asyncio.run(_look(url))
 
 
 def pending(url: str) -> list[str]:
-    """Return the migrations that the database lacks, oldest first. As `upgrade`."""
-    return asyncio.run(_pending(url))
+    """Return what this release needs and the database lacks, oldest first. As `upgrade`."""
+    return migrate.needed(look(url))
 
 
-async def _upgrade(url: str) -> list[str]:
-    async with _opened(url) as connection, connection.begin():
+async def _upgrade(url: str, *, contract: bool) -> list[str]:
+    applied: list[str] = []
+    async with _opened(url) as connection:
         await _check_version(connection)
-        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
-        return await connection.run_sync(migrate.upgrade)
+        while True:
+            async with connection.begin():
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
+                part = await connection.run_sync(partial(migrate.advance, contract=contract))
+            if part is None:
+                return applied
+            applied += part
 
 
-async def _pending(url: str) -> list[str]:
+async def _look(url: str) -> list[migrate.Migration]:
     async with _opened(url) as connection:
         await _check_version(connection)
         return await connection.run_sync(migrate.missing)
@@ -51,6 +64,7 @@ async def _check_version(connection: AsyncConnection) -> None:
     number = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
     if number < OLDEST * 10_000:
         raise TooOld(f"PostgreSQL {number // 10_000} is older than {OLDEST}")
+    await connection.rollback()  # looking has begun a transaction
 
 
 @asynccontextmanager

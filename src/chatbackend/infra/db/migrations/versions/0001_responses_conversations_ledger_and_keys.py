@@ -7,6 +7,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+phase = "expand"
 
 _ALIVE = sa.text("status IN ('queued', 'in_progress')")
 _STARTED = sa.text("status = 'started'")

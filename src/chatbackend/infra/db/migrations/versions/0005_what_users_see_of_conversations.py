@@ -1,7 +1,10 @@
-"""Titles, archiving, activity, search and a log of each conversation; what there was before is found too."""
+"""Titles, archiving, activity, search and a log of each conversation; what there was before is found too.
+
+The index that goes made a list fast that is ordered otherwise now: the release before does without.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +18,15 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+phase = "expand"
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _PAGE = 200
+_START = {"name": "", "turn": 0, "pk": 0}
+_ADD = sa.text(
+    "INSERT INTO conversation_words VALUES (:tenant, :owner, :conversation_id, :item_id, :words) ON CONFLICT DO NOTHING"
+)
+_NAME = sa.text("UPDATE conversations SET derived_title = :title WHERE id = :id AND derived_title IS NULL")
 
 
 def upgrade() -> None:
@@ -36,11 +45,11 @@ def upgrade() -> None:
     op.create_index("conversations_by_activity", "conversations", ["tenant", "owner", "updated_at", "id"])
     _events()
     _words()
-    _look_back()
 
 
 def downgrade() -> None:
     """Undo."""
+    op.execute("DELETE FROM facts WHERE name = 'backfill 0005'")
     op.drop_table("conversation_words")
     op.drop_table("conversation_events")
     op.drop_index("conversations_by_activity", table_name="conversations")
@@ -74,35 +83,34 @@ def _words() -> None:
     )
 
 
-def _look_back() -> None:
-    """Take the words and titles of what was said before this release."""
-    connection = op.get_bind()
-    add = sa.text("INSERT INTO conversation_words VALUES (:tenant, :owner, :conversation_id, :item_id, :words)")
-    name = sa.text("UPDATE conversations SET derived_title = :title WHERE id = :id AND derived_title IS NULL")
-    for row in _items(connection):
+def backfill(connection: sa.Connection, place: str) -> str | None:
+    """Take the words and titles of what was said before this release, a page of items from `place` on."""
+    rows = _items(connection, json.loads(place) if place else _START)
+    for row in rows:
         body = json.loads(row["body"])
         said = _said(body)
         if not said:
             continue
         own = {key: row[key] for key in ("tenant", "owner", "conversation_id")}
         if found := words(said):
-            connection.execute(add, {**own, "item_id": row["id"], "words": found})
+            connection.execute(_ADD, {**own, "item_id": row["id"], "words": found})
         title = title_of([Message("", "user", [InputText(said)])]) if body["role"] == "user" else None
         if title:
-            connection.execute(name, {"id": row["conversation_id"], "title": title})
+            connection.execute(_NAME, {"id": row["conversation_id"], "title": title})
+    if not rows:
+        return None
+    last = rows[-1]
+    return json.dumps({"name": last["conversation_id"], "turn": last["turn"], "pk": last["pk"]})
 
 
-def _items(connection: sa.Connection) -> Iterator[sa.RowMapping]:
-    """Return all items of conversations in their order, a few at a time."""
+def _items(connection: sa.Connection, place: dict[str, Any]) -> Sequence[sa.RowMapping]:
+    """Return a page of the items of conversations, in their order."""
     query = sa.text(
         "SELECT pk, turn, id, tenant, owner, conversation_id, body FROM items WHERE conversation_id IS NOT NULL"
         " AND (conversation_id > :name OR (conversation_id = :name AND"
         " (turn > :turn OR (turn = :turn AND pk > :pk)))) ORDER BY conversation_id, turn, pk LIMIT :page"
     )
-    place: dict[str, Any] = {"name": "", "turn": 0, "pk": 0}
-    while rows := connection.execute(query, {**place, "page": _PAGE}).mappings().all():
-        yield from rows
-        place = {"name": rows[-1]["conversation_id"], "turn": rows[-1]["turn"], "pk": rows[-1]["pk"]}
+    return connection.execute(query, {**place, "page": _PAGE}).mappings().all()
 
 
 def _said(body: dict[str, Any]) -> str:

@@ -1,0 +1,205 @@
+"""Make one answer into its log, from its first event to its last: whoever listens is a cursor on that."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Protocol
+
+import anyio
+
+from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable, UpstreamTimeout
+from chatbackend.domain.identity import Principal
+from chatbackend.domain.kept_answers import BEGUN, CHUNK, ENDED, HEAD, WHOLE, frees_key, interrupted
+from chatbackend.usecases.journal import LogWriter
+from chatbackend.usecases.live import Answering
+from chatbackend.usecases.ports import Begun, EventLog, Fenced, NewId, Once, Report
+from chatbackend.usecases.run_response import FINISH_RETRY_S
+
+
+class Requests(Protocol):
+    """What was asked under Idempotency-Keys. Every method is one transaction, committed when it returns."""
+
+    async def begin(self, principal: Principal, once: Once, object_id: str) -> Begun:
+        """Remember what a request makes, or find what it made before.
+
+        Raises: Unprocessable (same key, other body), Unavailable.
+        """
+        ...
+
+    async def forget(self, principal: Principal, once: Once, object_id: str) -> None:
+        """Free the key of a request that made nothing. Raises: Unavailable."""
+        ...
+
+
+class Tell(Protocol):
+    """Puts an error into the words of a caller; `caller` is what was written down of it when it asked."""
+
+    def whole(self, caller: bytes, error: ChatError, *, final: bool) -> bytes:
+        """Return a whole answer; `final`: the same request would only be given it again."""
+        ...
+
+    def last(self, caller: bytes, error: ChatError) -> bytes:
+        """Return the last bytes of a stream."""
+        ...
+
+
+class Recorder:
+    """Takes an answer in place of a client: `head` and `write` a stream and `end` it, or give it `whole`."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self.begun = False
+        self.terminal: tuple[str, bytes] | None = None
+        self._writer = writer
+
+    def head(self, data: bytes) -> None:
+        """Begin a stream."""
+        self.begun = True
+        self._writer.add(HEAD, data)
+
+    def write(self, chunk: bytes) -> bool:
+        """Take more of a stream; False: no more is wanted before `drained`."""
+        if chunk:
+            self._writer.add(CHUNK, chunk)
+        return not self._writer.full
+
+    async def drained(self) -> None:
+        """Return once there is room for more. Raises: Fenced, Gone, Unavailable."""
+        await self._writer.flush()
+
+    def end(self, last: bytes) -> None:
+        """End a stream with its last bytes."""
+        self.terminal = ENDED, last
+
+    def whole(self, data: bytes) -> None:
+        """Take a whole answer."""
+        self.terminal = WHOLE, data
+
+
+class Work(Protocol):
+    """Makes an answer."""
+
+    async def __call__(self, recorder: Recorder) -> None:
+        """Answer, for as long as it takes. Raises: ChatError, before anything was recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPorts:
+    """What keeping answers needs of the world. `closed` says whether the server stops."""
+
+    requests: Requests
+    log: EventLog
+    tell: Tell
+    new_id: NewId
+    report: Report
+    closed: Callable[[], bool]
+    fence: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request under a key; `caller` is what `Tell` needs to know of who asked."""
+
+    principal: Principal
+    once: Once
+    caller: bytes
+
+
+class RecordAnswer:
+    """One answer from its row to its terminal event; the row is committed."""
+
+    def __init__(self, ports: AnswerPorts, answering: Answering, asked: Asked) -> None:
+        self._ports = ports
+        self._answering = answering
+        self._asked = asked
+        self._writer = LogWriter(ports.log, answering.id, fence=ports.fence)
+        self._recorder = Recorder(self._writer)
+        self._fenced = False
+        self._failure: ChatError | None = None  # of the log
+
+    async def __call__(self, work: Work) -> None:
+        """Have the answer made; also when cancelled: then it ends `interrupted` first."""
+        error: ChatError | None = interrupted()
+        try:
+            if await self._opened():
+                error = await self._record(work)
+        finally:
+            self._answering.opened.set()
+            with anyio.CancelScope(shield=True):
+                await self._end(error)
+
+    async def _opened(self) -> bool:
+        """Begin the log, which says from now on that somebody may have been asked."""
+        try:
+            await self._writer.open()
+            self._writer.add(BEGUN, self._asked.caller)
+            await self._writer.flush()
+        except ChatError as error:
+            self._answering.refused = error
+        self._answering.opened.set()
+        return self._answering.refused is None
+
+    async def _record(self, work: Work) -> ChatError | None:
+        """Have the work done, with the log written behind it; return what went wrong."""
+        error: ChatError | None = interrupted()
+        async with anyio.create_task_group() as group:
+            with self._answering.scope:
+                group.start_soon(self._pump)
+                try:
+                    with anyio.fail_after(self._ports.deadline_s):
+                        await work(self._recorder)
+                    error = None
+                except TimeoutError:
+                    error = UpstreamTimeout("The answer took too long.", code="deadline_exceeded")
+                except ChatError as failure:
+                    error = failure
+                except Exception as failure:  # the edge of an owned task: it must end, and be seen
+                    self._ports.report("an answer failed unexpectedly", failure)
+                    error = Internal("The server failed on this request; the log has the cause.")
+            group.cancel_scope.cancel()
+        return self._failure or error
+
+    async def _pump(self) -> None:
+        """Write the log; when that fails, end the work."""
+        try:
+            await self._writer.pump()
+        except Fenced:
+            self._fenced = True
+        except ChatError as error:
+            self._failure = error
+        self._answering.scope.cancel()
+
+    async def _end(self, error: ChatError | None) -> None:
+        """Free the key where nothing came of the request, then end the log."""
+        if self._answering.refused is not None:
+            return await self._patiently(self._forget)
+        kind, data = self._recorder.terminal or await self._told(error or Internal("The server gave no answer."))
+        return await self._patiently(lambda: self._writer.close(kind, data))
+
+    async def _told(self, error: ChatError) -> tuple[str, bytes]:
+        """Return the terminal event that tells of an error; a key that it frees is free before it is told."""
+        tell, caller = self._ports.tell, self._asked.caller
+        if self._recorder.begun:
+            return ENDED, tell.last(caller, error)
+        freed = frees_key(error)
+        if freed:
+            await self._patiently(self._forget)
+        return WHOLE, tell.whole(caller, error, final=not freed)
+
+    async def _forget(self) -> None:
+        await self._ports.requests.forget(self._asked.principal, self._asked.once, self._answering.id)
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step, however long a store refuses it; a stopping server leaves it to the next start."""
+        waits = chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1]))
+        while not self._fenced:
+            try:
+                return await step()
+            except (Fenced, Gone):
+                self._fenced = True
+            except Unavailable as error:
+                self._ports.report("the end of an answer could not be saved yet", error)
+                if self._ports.closed():
+                    return
+                await anyio.sleep(next(waits))
