@@ -37,6 +37,7 @@ from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
+from chatbackend.infra.db.steers import StoredSteers
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
@@ -81,6 +82,8 @@ from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.recover_responses import RecoverResponses
 from chatbackend.usecases.relay_chat import RelayChat
 from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.steer_response import SteeringFate, SteerResponse
+from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 ACCOUNT = "default"
@@ -140,6 +143,8 @@ class _Engine:
     live: Live
     create: CreateResponse
     cancel: CancelResponse
+    steer: SteerResponse
+    fate: SteeringFate
     follow: FollowResponse
     recover: RecoverResponses
 
@@ -232,16 +237,29 @@ async def _engine(base: _Base) -> _Engine:
         fence=await base.facts.next_epoch(),
         deadline_s=base.settings.chatbackend_response_deadline_s,
     )
-    run = RunResponse(ports, live, turns)
+    steers = StoredSteers(base.truth)
+    succeed = Succeed(truth, steers, live=live, spawn=base.tasks, clock=base.clock, new_id=base.ids, report=report)
+    run = RunResponse(ports, live, turns, succeed)
     lost_tail = await _booted_since(base.facts)
     return _Engine(
         truth,
         live,
         CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
         CancelResponse(truth, live),
+        SteerResponse(truth, steers, base.ask.models, live=live, new_id=base.ids),
+        SteeringFate(steers, live),
         follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
         recover=RecoverResponses(
-            ports, run, read_stored, log=base.log, live=live, turns=turns, spawn=base.tasks, lost_tail=lost_tail
+            ports,
+            run,
+            read_stored,
+            log=base.log,
+            steers=steers,
+            succeed=succeed,
+            live=live,
+            turns=turns,
+            spawn=base.tasks,
+            lost_tail=lost_tail,
         ),
     )
 
@@ -354,8 +372,10 @@ def _conversations(
         ResponseSockets(
             SocketPorts(
                 engine.create,
-                engine.cancel,
-                engine.follow,
+                engine.steer,
+                engine.fate,
+                cancel=engine.cancel,
+                follow=engine.follow,
                 truth=engine.truth,
                 live=engine.live,
                 watch=watch,

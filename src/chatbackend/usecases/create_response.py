@@ -67,6 +67,8 @@ class CreateResponse:
         """Commit and start as one step: a caller that hangs up now leaves no response without an owner."""
         with anyio.CancelScope(shield=True):
             begun = await self._ports.truth.begin(response, ask, once)
+            if begun.steering:
+                ask.items = [*begun.steering, *ask.items]
             if begun.fresh:
                 self._start(response, ask, behind=begun.behind)
             return begun

@@ -7,14 +7,17 @@ import anyio
 
 from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.responses import Ask, Outcome, Response
+from chatbackend.domain.responses import TURNED, Ask, Outcome, Response
+from chatbackend.domain.steering import Steer
 
 
 @dataclass(slots=True)
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it.
+    `saved` says that its end is committed: before that nothing may be told of it. `steered`: somebody gave it
+    steering, which lies in `steers` where the response is not stored, and else in the truth; `over`: it takes no more.
+    `whole`: no item is half made, so that it may stop here.
     """
 
     response: Response
@@ -24,6 +27,16 @@ class Entry:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float | None = None
+    steered: bool = False
+    steers: list[Steer] = field(default_factory=list[Steer])
+    over: bool = False
+    whole: bool = True
+
+    def steer(self) -> None:
+        """Stop at the end of the item that is being made: at once where none is."""
+        self.steered = True
+        if self.whole:
+            self.stop(TURNED)
 
     def stop(self, outcome: Outcome) -> None:
         """End the generation now; the first stop wins."""
@@ -40,6 +53,7 @@ class Live:
         self._max_running = max_running
         self._keep_s = keep_s
         self.closed = False
+        self.recovered = anyio.Event()  # what an earlier process left is taken over
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
 

@@ -4,7 +4,7 @@ from collections import deque
 
 import anyio
 
-from chatbackend.adapters.wire.responses_socket import with_lane
+from chatbackend.adapters.wire.frames import with_lane
 from chatbackend.adapters.wire.socket_lanes import Lane
 from chatbackend.infra.web.http import Send
 

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from chatbackend.adapters.wire import responses_socket as core
 from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say, Subscribe, Unsubscribe
 from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
+from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
@@ -164,6 +165,8 @@ class _Connection:
                     self._add(create)
                 case Resume() as command:
                     await self._resume(command)
+                case Steering() as command:
+                    await self._steer(command)
                 case Cancel(response_id):
                     self._begin_cancel(response_id)
                 case Subscribe() | Unsubscribe() as command:
@@ -193,6 +196,12 @@ class _Connection:
             self._say(core.error_event(error, None, command.response_id))
         else:
             self._add(Follow(found.stream_id, command.response_id, command.after))
+
+    async def _steer(self, command: Steering) -> None:
+        try:
+            await self._lane_work.steer(command)
+        except SlowConsumer:
+            self._close(1013, "slow_consumer")
 
     def _subscribe(self, command: Subscribe | Unsubscribe) -> None:
         try:
