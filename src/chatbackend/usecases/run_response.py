@@ -12,7 +12,7 @@ import anyio
 
 from chatbackend.domain.answer import Answer
 from chatbackend.domain.citations import CitationScanner
-from chatbackend.domain.context import question
+from chatbackend.domain.context import outputs_first, question
 from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable
 from chatbackend.domain.events import FinishReason, ModelEvent
 from chatbackend.domain.items import FunctionCall, Item, SearchResult
@@ -197,7 +197,7 @@ class _Run:
             return COMPLETED
         route = self._ports.ask.models.route(self._response.model)
         context = ask.local_context if ask.local_context is not None else await self._context()
-        items = context + ask.items
+        items = outputs_first(context + ask.items)
         query, passages = await self._search(items)
         self._found = query, passages
 
