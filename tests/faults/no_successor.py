@@ -11,7 +11,7 @@ async def _stand_still(self: Succeed, entry: Entry, run: Run) -> None:
     await anyio.sleep_forever()
 
 
-Succeed.__call__ = _stand_still  # type: ignore[method-assign]
+Succeed.__call__ = _stand_still
 
 if __name__ == "__main__":
     app()

@@ -110,7 +110,8 @@ class RecoverResponses:
             return False  # deleted since
         ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
         entry = self._live.add(response, ask)
-        entry.steered = response.id in self._steered
+        if response.id in self._steered:
+            entry.steer()
         behind = response.status == "queued" and response.turn > 1
         calls = orphan.attempts
         self._spawn(lambda: self._run(entry, behind=behind, calls_before=calls), name=response.id)

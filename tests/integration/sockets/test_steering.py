@@ -124,7 +124,7 @@ async def test_an_unstored_response_is_steered_and_its_lane_goes_on_from_the_suc
 
 @pytest.mark.parametrize("store", [True, False])
 async def test_with_a_call_open_the_input_waits_for_the_client_and_goes_before_its_outputs(
-    socket: RawSocket, upstream: Upstream, store: bool
+    socket: RawSocket, upstream: Upstream, *, store: bool
 ) -> None:
     await socket.create(MODEL, "tool-call-d300", tools=[TOOL], store=store, stream_id="a")
     first = (await socket.until("response.output_item.added"))[0]["response"]["id"]
@@ -204,17 +204,13 @@ async def test_who_comes_back_gets_the_successor_too(socket: RawSocket, running:
 async def test_the_sdk_steers(client: openai.AsyncOpenAI) -> None:
     async with client.responses.connect() as connection:
         await connection.response.create(model=MODEL, input=LONG)
-        seen: list[str] = []
-        ends = 0
+        seen, first = list[str](), ""
         async for event in connection:
             seen.append(event.type)
-            if event.type == "response.output_text.delta" and "response.steer.accepted" not in seen:
-                if "steered" not in seen:
-                    seen.append("steered")
-                    await connection.response.steer(input="n1-d0 less", previous_response_id=first)
-            elif event.type == "response.created":
-                first = event.response.id
-            ends += event.type in TERMINAL
-            if ends == 2:
+            if event.type == "response.created":
+                first = first or event.response.id
+            if seen.count("response.output_text.delta") == 1 and event.type == "response.output_text.delta":
+                await connection.response.steer(input="n1-d0 less", previous_response_id=first)
+            if sum(kind in TERMINAL for kind in seen) == 2:
                 break
     assert seen.count("response.steer.accepted") == 1

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import msgspec
-from sqlalchemy import bindparam, delete, distinct, func, literal, select, update
+from sqlalchemy import bindparam, delete, func, literal, select, update
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.domain.errors import Conflict
@@ -62,7 +62,7 @@ _TAKE = (
     .values(state=bindparam("taken_"), successor_id=bindparam("successor_id_"))
     .returning(STEERS.c.position, STEERS.c.body)
 )
-_OWED = select(distinct(STEERS.c.response_id).label("id")).where(STEERS.c.state == "queued")
+_OWED = select(STEERS.c.response_id.label("id")).distinct().where(STEERS.c.state == "queued")
 FORGET = delete(STEERS).where(STEERS.c.response_id == bindparam("id"))
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
