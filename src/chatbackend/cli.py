@@ -119,7 +119,7 @@ async def _serve(settings: Settings) -> str:
                 listener,
                 max_frame_bytes=settings.chatbackend_max_body_bytes + 2**20,
                 listening=lambda: _greet(url, first_key),
-                drain=lambda: built.drain(settings.chatbackend_drain_s),
+                drain=lambda answering: built.drain(settings.chatbackend_drain_s, answering),
             )
     return ""
 

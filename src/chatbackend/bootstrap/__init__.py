@@ -56,6 +56,7 @@ from chatbackend.infra.web.client_secrets import ClientSecretRoutes
 from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversation_streams import ConversationStreams
 from chatbackend.infra.web.conversations import ConversationRoutes
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.lane_work import SocketPorts
@@ -87,7 +88,8 @@ from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 ACCOUNT = "default"
-STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
+STOP_S = 2.0  # to save what was cut short; what cannot be saved is ended by the next start
+LOOK_S = 0.02  # between two looks for requests that are still being answered
 
 
 @dataclass(slots=True)
@@ -98,22 +100,32 @@ class App:
     """
 
     live: Live
+    draining: Draining
     first_key: Callable[[], Awaitable[str | None]]
     web: WebApp = field(init=False)
     ready: bool = True
 
-    async def drain(self, seconds: float) -> None:
-        """Take no new work; let running responses end for `seconds`, then end them `interrupted`."""
+    async def drain(self, seconds: float, answering: Callable[[], bool]) -> None:
+        """Take no new work; let what runs end for `seconds`, then end responses `interrupted` and let sockets go.
+
+        `answering` says whether requests are being answered that are no response of ours: relayed ones, say.
+        """
         self.ready = False
         self.live.close()
+        self.draining.begin(seconds)
         with anyio.move_on_after(seconds):
-            for entry in self.live.all_running():
-                await entry.done.wait()
+            await self._responses_ended()
+            while answering():  # noqa: ASYNC110 - uvicorn has no event for it
+                await anyio.sleep(LOOK_S)
         for entry in self.live.all_running():
             entry.stop(interrupted())
         with anyio.move_on_after(STOP_S):
-            for entry in self.live.all_running():
-                await entry.done.wait()
+            await self._responses_ended()
+        self.draining.end()
+
+    async def _responses_ended(self) -> None:
+        for entry in self.live.all_running():
+            await entry.done.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,7 @@ class _Base:
     facts: Facts
     clock: SystemClock
     ids: Ids
+    draining: Draining
     conversation_changes: Wakeups = field(default_factory=Wakeups)
 
 
@@ -160,7 +173,7 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         engine = await _engine(base)
         keys = Keys(base.truth)
         await _bootstrap_key(settings, keys)
-        app = App(engine.live, partial(_first_key, keys))
+        app = App(engine.live, base.draining, partial(_first_key, keys))
         resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
         app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
         await engine.recover()
@@ -195,7 +208,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     file = await anyio.to_thread.run_sync(read_file, path)
     client = await stack.enter_async_context(LeanClient())
     clock, ids = SystemClock(), Ids()
-    parts = await files(stack, settings, truth, clock)
+    draining = Draining()
+    parts = await files(stack, settings, truth, clock=clock, draining=draining)
     with blamed(path):
         catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
@@ -212,6 +226,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
         facts=Facts(truth),
         clock=clock,
         ids=ids,
+        draining=draining,
     )
 
 
@@ -291,6 +306,7 @@ def _web(
         aliases=azure_routes(routes, max_body_bytes=limit),
         resolver=resolver,
         watch=watch,
+        draining=base.draining,
         origins=Origins(base.settings.chatbackend_allowed_origins),
         access_log=log,
         metrics=base.metrics,
@@ -368,7 +384,9 @@ def _conversations(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
-        ConversationStreams(follow, log, ConversationExport(base.truth), truth=engine.truth, watch=watch),
+        ConversationStreams(
+            follow, log, ConversationExport(base.truth), truth=engine.truth, watch=watch, draining=base.draining
+        ),
         ResponseSockets(
             SocketPorts(
                 engine.create,
@@ -379,6 +397,7 @@ def _conversations(
                 truth=engine.truth,
                 live=engine.live,
                 watch=watch,
+                draining=base.draining,
                 new_id=base.ids,
                 follow_conversation=follow,
                 conversation_log=log,

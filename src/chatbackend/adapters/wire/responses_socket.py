@@ -203,6 +203,11 @@ def reset_event(response: Response) -> bytes:
     return with_lane(_encode(event), response.stream_id)
 
 
+def draining_event(seconds: float) -> bytes:
+    """Return that the server stops: nothing new is taken, and what runs may take so long."""
+    return _encode({"type": "chatbackend.draining", "seconds": seconds})
+
+
 def subscribed_event(conversation_id: str, after: int) -> bytes:
     """Return the answer to `chatbackend.subscribe`: the events behind `after` follow."""
     return _encode({"type": "chatbackend.subscribed", "conversation_id": conversation_id, "after": after})

@@ -20,6 +20,7 @@ from chatbackend.domain.items import Item
 from chatbackend.domain.responses import TERMINAL_EVENTS, Response
 from chatbackend.domain.steering import Steer, open_calls, unknown
 from chatbackend.infra.db.conversation_log import ConversationLog
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import Outbox
 from chatbackend.infra.web.responses import once_of
@@ -46,6 +47,7 @@ class SocketPorts:
     truth: Truth
     live: Live
     watch: KeyWatch
+    draining: Draining
     new_id: NewId
     follow_conversation: FollowConversation
     conversation_log: ConversationLog

@@ -51,6 +51,12 @@ class Outbox:
         self._event_bytes += len(event)
         self._filled.set()
 
+    async def emptied(self) -> None:
+        """Return once everything has left."""
+        while self._event_bytes or self._answer_bytes:
+            taken = self._taken = self._taken or anyio.Event()
+            await taken.wait()
+
     async def run(self) -> None:
         """Send until cancelled, or until the peer is gone."""
         while True:

@@ -18,15 +18,38 @@ from chatbackend.infra.web.lingering import LingeringWebSocket
 from chatbackend.infra.web.wire import WireProtocol
 
 KEEP_ALIVE_S = 75  # longer than a gateway's idle upstream connections (Kong: 60 s)
-GRACE_S = 3  # for connections that are still open when everything has ended
+GRACE_S = 1  # for connections that are still open when everything has ended
+GO_S = 1.5  # for sockets to close by themselves
+LOOK_S = 0.02
+_CLOSE = (b"connection", b"close")
 GC_ALLOCATIONS = 10_000  # more made than dropped, between two rounds of the garbage collector
 UNACKNOWLEDGED_MS = 12_000  # a peer that acknowledges nothing for this long is gone
+
+Drain = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class _Server(uvicorn.Server):
     """Leaves signals alone and says when it listens."""
 
     listening: Callable[[], None] | None = None
+
+    @property
+    def sockets(self) -> int:
+        """How many WebSockets are open."""
+        return sum(isinstance(each, LingeringWebSocket) for each in self.server_state.connections)
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered; sockets are none."""
+        return len(self.server_state.tasks) > self.sockets
+
+    def let_go(self) -> None:
+        """Close idle connections, and every other one behind its answer; sockets stay."""
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, WireProtocol):
+                connection.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -58,9 +81,12 @@ async def serve(
     *,
     max_frame_bytes: int,
     listening: Callable[[], None],
-    drain: Callable[[], Awaitable[None]],
+    drain: Drain,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short."""
+    """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short.
+
+    `drain` is given a function that says whether requests are being answered.
+    """
     config = uvicorn.Config(
         app,
         http=WireProtocol,
@@ -98,7 +124,7 @@ def _settle_down() -> None:
 
 @asynccontextmanager
 async def _stop_on_signal(
-    server: uvicorn.Server, drain: Callable[[], Awaitable[None]]
+    server: _Server, drain: Drain
 ) -> AsyncGenerator[Callable[[], Coroutine[Any, Any, None]], None]:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
@@ -113,7 +139,11 @@ async def _stop_on_signal(
                     group.start_soon(stop)
 
         async def stop() -> None:
-            await drain()
+            server.let_go()
+            await drain(lambda: server.answering)
+            with anyio.move_on_after(GO_S):
+                while server.sockets:  # noqa: ASYNC110 - uvicorn has no event for it
+                    await anyio.sleep(LOOK_S)
             server.should_exit = True
 
         yield watch

@@ -9,8 +9,8 @@ sends faster than we can read its commands is closed with 1013. Outwards: see `O
 
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import structlog
@@ -28,6 +28,7 @@ from chatbackend.infra.web.responses import PATH
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.subscriptions import Subscriptions
 
+GO_S = 1.0  # at the end of the server, for what is on its way to a socket
 CLOSE_S = 15.0  # a peer that does not even take a close frame in this time is left to the kernel
 MAX_CANCELS = 32  # at once, on one socket
 INBOX_SPARE = 2**20  # characters of commands that may wait to be read, beyond the largest frame
@@ -83,6 +84,7 @@ class _Connection:
         self._inbox_characters = 0
         self._reading = False
         self._cancels = 0
+        self._ended: anyio.Event | None = None  # set when a job has ended; made by who waits for that
         self._closing: tuple[int, str] | None = None
 
     async def serve(self, resumed: Sequence[Resume]) -> None:
@@ -90,7 +92,7 @@ class _Connection:
         began, code = time.perf_counter(), 1011
         try:
             with self._ports.watch.watching(self._principal, self._on_ended):
-                async with self._group as group:
+                async with self._group as group, self._told_of_the_end():
                     group.start_soon(self._outbox.run)
                     self._take(*resumed)
                     code = await self._receive()
@@ -109,6 +111,24 @@ class _Connection:
             request_id=self._request.request_id,
             key=self._principal.key_id,
         )
+
+    @asynccontextmanager
+    async def _told_of_the_end(self) -> AsyncGenerator[None]:
+        with self._ports.draining.telling(self._on_draining, lambda: self._group.start_soon(self._go)):
+            yield
+
+    def _on_draining(self) -> None:
+        if self._socket.opted_in:
+            self._say(core.draining_event(self._ports.draining.seconds))
+
+    async def _go(self) -> None:
+        """Close, once everything that has ended is on its way."""
+        with anyio.move_on_after(GO_S):
+            while self._lanes.active:
+                self._ended = anyio.Event()
+                await self._ended.wait()
+            await self._outbox.emptied()
+        self._close(1012, "the server stops")
 
     def _close(self, code: int, reason: str) -> None:
         """Close from our side: everything of this connection stops, and what was not sent is dropped."""
@@ -235,14 +255,17 @@ class _Connection:
         try:
             await self._lane_work(job)
         except SlowConsumer:
-            return self._close(1013, "slow_consumer")
+            self._close(1013, "slow_consumer")
+            return
         except ChatError as error:
             self._say(core.error_event(error, job.lane, _about(job)))
         except Exception as error:  # the edge of a request on a socket, as over HTTP
             _log.error("command failed", request_id=self._request.request_id, exc_info=error)
             shown = Internal("The server failed on this command; the log has the cause.")
             self._say(core.error_event(shown, job.lane, _about(job)))
-        return self._start(self._lanes.ended(job))
+        self._start(self._lanes.ended(job))
+        if self._ended is not None:
+            self._ended.set()
 
 
 def _about(job: Job) -> str | None:
