@@ -22,6 +22,7 @@ from chatbackend.bootstrap.routing import blamed, read_file
 from chatbackend.bootstrap.truth import open_spool, open_truth
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
+from chatbackend.domain.limits import PerUser
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
@@ -235,7 +236,11 @@ async def _engine(base: _Base) -> _Engine:
         base.truth, base.clock, base.prices, metrics=base.metrics, changes=base.conversation_changes
     )
     turns = Turns()
-    live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
+    live = Live(
+        time.monotonic,
+        max_running=base.settings.chatbackend_max_running,
+        per_user=base.settings.chatbackend_max_running_per_user,
+    )
     base.metrics.running = lambda: len(live.all_running())
     unstored_log = MemoryEventLog(time.monotonic)
     ports = Ports(
@@ -402,7 +407,8 @@ def _conversations(
                 follow_conversation=follow,
                 conversation_log=log,
                 max_frame_bytes=limit,
-            )
+            ),
+            PerUser(base.settings.chatbackend_max_sockets_per_user, what="sockets", code="too_many_sockets"),
         ),
     )
 

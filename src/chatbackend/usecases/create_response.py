@@ -42,7 +42,7 @@ class CreateResponse:
         models = self._ports.ask.models
         route = models.route(ask.model)
         refuse_if_none_takes(ask, [models.find(target.deployment) for target in route.targets])
-        self._live.check_room()
+        self._live.check_room(principal)
         response = Response(
             self._ports.new_id("resp"),
             principal,

@@ -7,6 +7,7 @@ import anyio
 
 from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.identity import Principal
+from chatbackend.domain.limits import PerUser
 from chatbackend.domain.responses import TURNED, Ask, Outcome, Response
 from chatbackend.domain.steering import Steer
 
@@ -46,23 +47,35 @@ class Entry:
 
 
 class Live:
-    """Registry of entries by response id. `monotonic` gives seconds; ended unstored ones are kept `keep_s`."""
+    """Registry of entries by response id. `monotonic` gives seconds; ended unstored ones are kept `keep_s`.
 
-    def __init__(self, monotonic: Callable[[], float], *, max_running: int, keep_s: float = 120.0) -> None:
+    `max_running` is for all, `per_user` for each user (see `PerUser`).
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        *,
+        max_running: int,
+        per_user: int | None = None,
+        keep_s: float = 120.0,
+    ) -> None:
         self._monotonic = monotonic
         self._max_running = max_running
+        self._per_user = PerUser(per_user, what="running responses", code="too_many_responses")
         self._keep_s = keep_s
         self.closed = False
         self.recovered = anyio.Event()  # what an earlier process left is taken over
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
 
-    def check_room(self) -> None:
-        """Refuse work before anything is acknowledged. Raises: Unavailable."""
+    def check_room(self, principal: Principal) -> None:
+        """Refuse work before anything is acknowledged. Raises: Unavailable, RateLimited."""
         if self.closed:
             raise Unavailable("The server is stopping.", code="stopping")
         if len(self._entries) >= self._max_running:
             raise Unavailable("Too many responses are running; try again shortly.", code="overloaded")
+        self._per_user.check(principal)
 
     def close(self) -> None:
         """Let nothing new in."""
@@ -71,6 +84,7 @@ class Live:
     def add(self, response: Response, ask: Ask) -> Entry:
         """Register a response that is about to run."""
         entry = self._entries[response.id] = Entry(response, ask)
+        self._per_user.enter(response.principal)
         return entry
 
     def running(self, response_id: str) -> Entry | None:
@@ -92,7 +106,8 @@ class Live:
 
     def ended(self, entry: Entry) -> None:
         """Move an entry out of the running ones and wake who waits for it."""
-        self._entries.pop(entry.response.id, None)
+        if self._entries.pop(entry.response.id, None) is not None:
+            self._per_user.leave(entry.response.principal)
         if not entry.response.store:
             entry.ended_at = self._monotonic()
             self._kept[entry.response.id] = entry

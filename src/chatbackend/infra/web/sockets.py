@@ -21,6 +21,7 @@ from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, 
 from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
 from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
+from chatbackend.domain.limits import PerUser
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
 from chatbackend.infra.web.outbox import Outbox, SlowConsumer
@@ -37,17 +38,19 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
 
 
 class ResponseSockets:
-    """Makes a connection of every handshake."""
+    """Makes a connection of every handshake; `per_user` bounds how many one user has."""
 
-    def __init__(self, ports: SocketPorts) -> None:
+    def __init__(self, ports: SocketPorts, per_user: PerUser) -> None:
         self._ports = ports
+        self._per_user = per_user
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [("WEBSOCKET", PATH, self.connect)]
 
     async def connect(self, request: Request) -> None:
-        """Serve one connection to its end. Raises: InvalidRequest before it was accepted."""
+        """Serve one connection to its end. Raises: InvalidRequest, RateLimited before it was accepted."""
+        self._per_user.check(request.principal)
         resumed = core.resumed(request.query.get("resume", []), request.query.get("starting_after", []))
         offered = request.scope.get("subprotocols", ())
         accept = {
@@ -55,9 +58,13 @@ class ResponseSockets:
             "subprotocol": _SUBPROTOCOL if _SUBPROTOCOL in offered else None,
             "headers": [(b"x-request-id", request.request_id.encode())],
         }
-        await request.send(accept)
         opted_in = request.one("chatbackend") == "1"
-        await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
+        self._per_user.enter(request.principal)
+        try:
+            await request.send(accept)
+            await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
+        finally:
+            self._per_user.leave(request.principal)
 
 
 class _Connection:
