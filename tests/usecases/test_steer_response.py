@@ -208,6 +208,18 @@ async def test_input_whose_successor_cannot_be_made_is_given_back(*, store: bool
         assert (failed.state, failed.failure) == ("failed", "successor_creation_failed")
 
 
+async def test_steering_that_was_not_accepted_cuts_nothing() -> None:
+    go = anyio.Event()
+    thinking: list[Step] = [ReasoningDelta("hm"), go, TextDelta("whole"), Finished("stop")]
+    async with stage(thinking) as on:
+        first = await held(on)
+        on.trouble.plan("add_steer", Unavailable("not now"))
+        with pytest.raises(Unavailable):
+            await steer(on, first)
+        go.set()
+        assert (await on.ended(first)).status == "completed"
+
+
 async def test_what_came_too_late_for_the_commit_leaves_no_successor() -> None:
     go = anyio.Event()
     async with stage([TextDelta("one"), go, Finished("stop")]) as on:

@@ -16,9 +16,9 @@ from chatbackend.domain.steering import Steer
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it. `steered`: somebody gave it
-    steering, which lies in `steers` where the response is not stored, and else in the truth; `over`: it takes no more.
-    `whole`: no item is half made, so that it may stop here.
+    `saved` says that its end is committed: before that nothing may be told of it. `steered`: somebody offered it
+    steering, which lies in `steers` where the response is not stored, and else in the truth; `turning`: some was
+    accepted; `over`: it takes no more. `whole`: no item is half made, so that it may stop here.
     """
 
     response: Response
@@ -30,12 +30,13 @@ class Entry:
     ended_at: float | None = None
     steered: bool = False
     steers: list[Steer] = field(default_factory=list[Steer])
+    turning: bool = False
     over: bool = False
     whole: bool = True
 
     def steer(self) -> None:
         """Stop at the end of the item that is being made: at once where none is."""
-        self.steered = True
+        self.steered = self.turning = True
         if self.whole:
             self.stop(TURNED)
 

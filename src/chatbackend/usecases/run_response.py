@@ -272,7 +272,7 @@ class _Run:
     async def _take(self, events: list[ModelEvent]) -> bool:
         """Fold events in; False: the response was steered, and stops before the item that comes next."""
         for event in events:
-            if self.entry.steered and self._may_turn(event):
+            if self.entry.turning and self._may_turn(event):
                 return False
             steps = self._answer.feed(event)
             if steps:
