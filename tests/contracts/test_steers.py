@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
-import anyio
 import pytest
 
 from chatbackend.domain.errors import ChatError, Conflict, RateLimited
@@ -142,32 +141,6 @@ async def test_only_so_much_waits_for_one_response(world: World) -> None:
         await world.steered("more")
     with pytest.raises(RateLimited):
         await world.steered("x" * MAX_STEERED_BYTES, of="resp_2")
-
-
-async def test_an_end_and_steering_that_race_agree(world: World) -> None:
-    """Whoever ends a response looks for its steering then: what is accepted is there, what is not is refused."""
-    for number in range(20):
-        name = f"resp_{number}"
-        parent = await world.running(name)
-        accepted, seen = list[str](), list[str]()
-
-        async def offer(text: str, name: str = name, accepted: list[str] = accepted) -> None:
-            try:
-                await world.steered(text, of=name)
-            except Conflict:
-                return
-            accepted.append(text)
-
-        async def finish(parent: Response = parent, name: str = name, seen: list[str] = seen) -> None:
-            await world.finished(parent)
-            seen.extend(row.id for row in await world.steers.of(ME, name))
-
-        async with anyio.create_task_group() as group:
-            for text in ("a", "b"):
-                group.start_soon(offer, f"{number}{text}")
-            group.start_soon(finish)
-            group.start_soon(offer, f"{number}c")
-        assert set(seen) == {f"steer_{text}" for text in accepted}
 
 
 async def test_a_deleted_response_takes_its_steering_with_it(world: World) -> None:

@@ -173,8 +173,21 @@ async def test_answers_of_a_stopping_server_close_their_connection(server: Serve
             assert int(refused.headers["retry-after"]) >= 1
 
 
+async def test_a_socket_is_sent_everything_before_it_is_closed(server: Server) -> None:
+    large = " ".join(["x" * 9_999] * 90)  # far more than the buffers on the way hold
+    async with raw_socket(server) as socket, anyio.create_task_group() as group:
+        await socket.create("llama31/scripted-echo", large)
+        seen = await socket.until("response.output_text.delta")
+        group.start_soon(anyio.to_thread.run_sync, server.stop)
+        seen += await socket.through()
+        assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
+        assert await socket.closed() == (1012, "the server stops")
+
+
 async def test_a_relayed_answer_that_ends_in_time_is_whole(server: Server) -> None:
-    chat = {"model": "llama31/scripted-n60-d15", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    server.stop()
+    server.start({"CHATBACKEND_DRAIN_S": "10"})
+    chat = {"model": "llama31/scripted-n150-d20", "messages": [{"role": "user", "content": "x"}], "stream": True}
     key = {"authorization": f"Bearer {server.key}"}
     async with (
         aiohttp.ClientSession(headers=key) as session,
