@@ -107,8 +107,8 @@ class Live:
 
     def ended(self, entry: Entry) -> None:
         """Move an entry out of the running ones and wake who waits for it."""
-        if self._entries.pop(entry.response.id, None) is not None:
-            self._per_user.leave(entry.response.principal)
+        self._entries.pop(entry.response.id, None)
+        self._per_user.leave(entry.response.principal)
         if not entry.response.store:
             entry.ended_at = self._monotonic()
             self._kept[entry.response.id] = entry
