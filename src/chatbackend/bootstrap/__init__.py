@@ -2,19 +2,19 @@
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
-import anyio
 import anyio.to_thread
 
 from chatbackend import __version__
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.api.responses import read_stored
+from chatbackend.bootstrap.app import App
 from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
@@ -24,7 +24,7 @@ from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.limits import PerUser
 from chatbackend.domain.pricing import Prices
-from chatbackend.domain.responses import interrupted
+from chatbackend.domain.responses import interrupted as interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
@@ -89,44 +89,6 @@ from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 ACCOUNT = "default"
-STOP_S = 2.0  # to save what was cut short; what cannot be saved is ended by the next start
-LOOK_S = 0.02  # between two looks for requests that are still being answered
-
-
-@dataclass(slots=True)
-class App:
-    """A built server: its ASGI application, how to get its first key, and how to stop it.
-
-    `first_key` makes and returns a key where there is none yet: called once it is sure that it can be shown.
-    """
-
-    live: Live
-    draining: Draining
-    first_key: Callable[[], Awaitable[str | None]]
-    web: WebApp = field(init=False)
-    ready: bool = True
-
-    async def drain(self, seconds: float, answering: Callable[[], bool]) -> None:
-        """Take no new work; let what runs end for `seconds`, then end responses `interrupted` and let sockets go.
-
-        `answering` says whether requests are being answered that are no response of ours: relayed ones, say.
-        """
-        self.ready = False
-        self.live.close()
-        self.draining.begin(seconds)
-        with anyio.move_on_after(seconds):
-            await self._responses_ended()
-            while answering():  # noqa: ASYNC110 - uvicorn has no event for it
-                await anyio.sleep(LOOK_S)
-        for entry in self.live.all_running():
-            entry.stop(interrupted())
-        with anyio.move_on_after(STOP_S):
-            await self._responses_ended()
-        self.draining.end()
-
-    async def _responses_ended(self) -> None:
-        for entry in self.live.all_running():
-            await entry.done.wait()
 
 
 @dataclass(frozen=True, slots=True)
