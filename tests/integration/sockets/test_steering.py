@@ -13,7 +13,7 @@ from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 MODEL = "llama31/m"  # the script is the first word of the newest question
-LONG = "n60-d10 write an essay"
+LONG = "n60-d20 write an essay"
 TOOL: dict[str, Any] = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -67,7 +67,7 @@ async def test_a_steered_message_is_finished_and_a_successor_follows_in_its_lane
 
 
 async def test_steering_stops_a_response_between_two_of_its_items(socket: RawSocket, upstream: Upstream) -> None:
-    first = await begun(socket, "reason-n60-d10 think")
+    first = await begun(socket, "reason-n2-d800 think")
     await steer(socket, first, [{"role": "user", "content": [{"type": "input_text", "text": "n2-d0 stop"}]}])
     events = await socket.through(2)
     ends = [event for event in events if event["type"] in TERMINAL]
@@ -126,7 +126,7 @@ async def test_an_unstored_response_is_steered_and_its_lane_goes_on_from_the_suc
 async def test_with_a_call_open_the_input_waits_for_the_client_and_goes_before_its_outputs(
     socket: RawSocket, upstream: Upstream, *, store: bool
 ) -> None:
-    await socket.create(MODEL, "tool-call-d300", tools=[TOOL], store=store, stream_id="a")
+    await socket.create(MODEL, "tool-call-d600", tools=[TOOL], store=store, stream_id="a")
     first = (await socket.until("response.output_item.added"))[0]["response"]["id"]
     await steer(socket, first, "n2-d0 and be quick")
     await socket.through()
@@ -160,7 +160,7 @@ async def test_what_cannot_be_steered_is_refused_and_given_back(
     await steer(socket, done)
     assert (await failure(socket))["error"]["code"] == "response_already_completed"
     conversation = await client.conversations.create()
-    bound = await begun(socket, "n60-d10 in it", conversation=conversation.id)
+    bound = await begun(socket, "n60-d30 in it", conversation=conversation.id)
     await steer(socket, bound)
     assert (await failure(socket))["error"]["code"] == "steering_not_supported"
     async with raw_socket(running) as other:
@@ -177,7 +177,7 @@ async def test_more_than_sixteen_inputs_are_too_many(socket: RawSocket) -> None:
 
 
 async def test_a_response_that_fails_gives_its_steering_back(socket: RawSocket) -> None:
-    first = await begun(socket, "error-at-20-d20")
+    first = await begun(socket, "error-at-20-d50")
     await steer(socket, first, "n1-d0 on")
     events = await socket.until("response.steer.failed")
     steer_id = next(event for event in events if event["type"] == "response.steer.accepted")["steer"]["id"]
