@@ -119,8 +119,10 @@ async def _serve(settings: Settings) -> str:
                 built.web,
                 listener,
                 max_frame_bytes=settings.chatbackend_max_body_bytes + 2**20,
+                max_connections=settings.chatbackend_max_connections,
+                ping_s=settings.chatbackend_ping_s,
                 listening=lambda: _greet(url, first_key),
-                drain=lambda: built.drain(settings.chatbackend_drain_s),
+                drain=lambda answering: built.drain(settings.chatbackend_drain_s, answering),
             )
     return ""
 

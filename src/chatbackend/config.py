@@ -100,6 +100,20 @@ class Settings(BaseModel):
     chatbackend_max_running: Annotated[int, Field(ge=1)] = Field(
         2000, description="Responses, and answers under a key, that may run at once; more are refused with 503."
     )
+    chatbackend_max_running_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Of those, how many one user may have; default: 100 a user that an account names, no bound for the "
+        "account itself. More are refused with 429.",
+    )
+    chatbackend_max_sockets_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="WebSockets that one user may have open; default and refusal as for running responses."
+    )
+    chatbackend_max_connections: Annotated[int, Field(ge=16)] = Field(
+        20_000, description="Connections that may be open at once; more are refused with 503."
+    )
+    chatbackend_ping_s: Annotated[float, Field(ge=0.5, le=25)] = Field(
+        20.0, description="Seconds between two pings of a WebSocket, and for the answer; then it is closed."
+    )
     chatbackend_response_deadline_s: Annotated[float, Field(gt=0)] = Field(
         900.0,
         description="Longest generation, in seconds; then it ends incomplete (an answer under a key: with an error).",

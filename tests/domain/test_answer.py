@@ -32,7 +32,7 @@ from chatbackend.domain.items import (
     SummaryText,
     UrlCitation,
 )
-from chatbackend.domain.responses import COMPLETED, Outcome
+from chatbackend.domain.responses import COMPLETED, TURNED, Outcome
 from chatbackend.domain.usage import Usage
 from tests.support.model_events import OUTCOMES, SPEECHES, Watcher, hear, numbered
 
@@ -129,6 +129,31 @@ def test_a_citation_belongs_to_the_open_text_or_opens_one() -> None:
     items, _ = told(TextDelta("a", 1), Cited(LINK, 0), TextDelta("b", 1), Cited(LINK, 1))
     assert items == [Message("msg_1", "assistant", [OutputText("ab", [LINK, LINK])])]
     assert told(Cited(LINK))[0] == [Message("msg_1", "assistant", [OutputText("", [LINK])])]
+
+
+def test_an_event_that_begins_an_item_is_known_before_it_is_fed() -> None:
+    speech: list[tuple[ModelEvent, bool]] = [
+        (ReasoningDelta("hm", 0), True),
+        (ReasoningDelta("hm", 0), False),
+        (ReasoningDelta("so", 1), True),
+        (ReasoningSeal("s", 1), False),
+        (TextDelta("a", 2), True),
+        (TextDelta("b", 3), False),
+        (ToolCallStarted("call_1", "look", 4), True),
+        (ToolCallDelta("{}", 4), False),
+        (Finished("stop"), False),
+    ]
+    growing = Answer(numbered())
+    for event, begins in speech:
+        items = len(growing.items)
+        assert growing.begins_item(event) is begins
+        growing.feed(event)
+        assert (len(growing.items) > items) is begins
+
+
+def test_what_is_there_when_a_response_is_steered_is_whole() -> None:
+    items, _ = told(TextDelta("a"), outcome=TURNED)
+    assert [item.status for item in items] == ["completed"]
 
 
 def test_what_was_open_when_it_was_cut_is_incomplete() -> None:

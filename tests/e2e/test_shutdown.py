@@ -12,15 +12,18 @@ import anyio
 import anyio.to_thread
 import openai
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from tests.support import sdk
 from tests.support.openai_types import checked_event
+from tests.support.raw_socket import raw_socket
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 
 GONE_S = 20.0
+IDLE_STOP_S = 2.5  # with nothing to wait for; far above what it takes
 TERMINAL = ("response.completed", "response.failed", "response.incomplete")
 
 
@@ -113,6 +116,108 @@ async def test_while_it_drains_the_server_takes_nothing_new(server: Server) -> N
         assert int(refused.value.response.headers["retry-after"]) >= 1
         running = await client.responses.retrieve(watcher.events[0]["response"]["id"])
         assert running.status == "in_progress"
+
+
+async def test_new_work_on_a_live_socket_is_refused_and_who_knows_our_events_is_told(server: Server) -> None:
+    async with (
+        raw_socket(server, [("chatbackend", 1)]) as told,
+        raw_socket(server) as other,
+        raw_socket(server) as idle,
+    ):
+        await told.create("llama31/scripted-endless-d15")
+        await told.first("response.output_text.delta")
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, server.stop)
+            draining = await told.first("chatbackend.draining")
+            assert draining["seconds"] == 2.0
+            await other.create("local")
+            refused = await other.event()
+            assert (refused["status"], refused["error"]["code"]) == (503, "stopping")
+            with pytest.raises(InvalidStatus) as handshake:
+                async with raw_socket(server):
+                    pass
+            assert handshake.value.response.status_code == 503
+            assert (await told.through())[-1]["type"] == "response.incomplete"
+            assert [await each.closed() for each in (told, other, idle)] == [(1012, "the server stops")] * 3
+
+
+async def test_streams_of_conversations_and_idle_connections_hold_nothing_up(server: Server) -> None:
+    async with sdk.async_client(server) as client:
+        conversation = await client.conversations.create()
+    key = {"authorization": f"Bearer {server.key}"}
+    async with aiohttp.ClientSession(headers=key) as session, raw_socket(server) as idle:
+        async with session.get(f"{server.base_url}/models") as answer:
+            assert "connection" not in answer.headers
+        async with session.get(f"{server.base_url}/conversations/{conversation.id}/events") as events:
+            began = time.monotonic()
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.to_thread.run_sync, server.stop)
+                with anyio.fail_after(5):
+                    assert await events.content.read() == b""  # a whole body: the client comes back with its cursor
+                    assert await idle.closed() == (1012, "the server stops")
+        assert time.monotonic() - began < IDLE_STOP_S
+
+
+async def test_answers_of_a_stopping_server_close_their_connection(server: Server) -> None:
+    watcher = Watcher(server, "sse", "llama31/scripted-endless-d15")
+    key = {"authorization": f"Bearer {server.key}"}
+    async with anyio.create_task_group() as group, aiohttp.ClientSession(headers=key) as session:
+        group.start_soon(watcher.watch)
+        await watcher.begun.wait()
+        group.start_soon(anyio.to_thread.run_sync, server.stop)
+        await until_not_ready(server)
+        async with session.get(f"{server.base_url}/models") as answer:
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+        async with session.post(f"{server.base_url}/chat/completions", json={"model": "local"}) as refused:
+            assert (refused.status, refused.headers["connection"]) == (503, "close")
+            assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_a_socket_is_sent_everything_before_it_is_closed(server: Server) -> None:
+    large = " ".join(["x" * 9_999] * 90)  # far more than the buffers on the way hold
+    async with raw_socket(server) as socket, anyio.create_task_group() as group:
+        await socket.create("llama31/scripted-echo", large)
+        seen = await socket.until("response.output_text.delta")
+        group.start_soon(anyio.to_thread.run_sync, server.stop)
+        seen += await socket.through()
+        assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
+        assert await socket.closed() == (1012, "the server stops")
+
+
+async def test_a_relayed_answer_that_ends_in_time_is_whole(server: Server) -> None:
+    server.stop()
+    server.start({"CHATBACKEND_DRAIN_S": "10"})
+    chat = {"model": "llama31/scripted-n150-d20", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    key = {"authorization": f"Bearer {server.key}"}
+    async with (
+        aiohttp.ClientSession(headers=key) as session,
+        session.post(f"{server.base_url}/chat/completions", json=chat) as answer,
+    ):
+        body = await answer.content.readline()
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, server.stop)
+            body += await answer.content.read()
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_sigterm_under_two_hundred_streams_cuts_none_that_ends_in_time(server: Server) -> None:
+    short = [Watcher(server, transport, "llama31/scripted-n20-d50") for transport in ("sse", "ws") * 80]
+    long = [Watcher(server, transport, "llama31/scripted-endless-d50") for transport in ("sse", "ws") * 20]
+    server.stop()
+    server.start({"CHATBACKEND_DRAIN_S": "8"})
+    async with anyio.create_task_group() as group:
+        for watcher in [*short, *long]:
+            group.start_soon(watcher.watch)
+        for watcher in [*short, *long]:
+            await watcher.begun.wait()
+        began = time.monotonic()
+        assert await anyio.to_thread.run_sync(server.stop) == 0
+        assert time.monotonic() - began < GONE_S
+    assert {watcher.end["type"] for watcher in short} == {"response.completed"}
+    assert {watcher.end["type"] for watcher in long} == {"response.incomplete"}
+    for watcher in [*short, *long]:
+        numbers = [event["sequence_number"] for event in watcher.events]
+        assert numbers == list(range(len(numbers)))
 
 
 async def test_a_second_sigterm_does_not_wait_and_the_next_start_ends_the_rest(

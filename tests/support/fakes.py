@@ -33,9 +33,12 @@ from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import Begun, Call, Deployment, Extent, LogEvent, Once, Orphan, Renderer
 from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.steer_response import SteeringFate, SteerResponse
+from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 from tests.support.file_fakes import Numbered
 from tests.support.openai_types import checked_event
+from tests.support.steer_fakes import FakeSteers
 
 ME = Principal("t", "app", "app", "key_1")
 OTHER = Principal("t", "app", "app/eve", "key_1")
@@ -86,8 +89,13 @@ class FakeTruth:
         self.once: dict[tuple[str, str | None], tuple[str, str]] = {}  # path, key -> body hash, response
         self.conversations: dict[str, int] = {}
         self.abandoned = 0
+        self.steers = FakeSteers(self._found, trouble.strike)
         self._happened = happened
         self._trouble = trouble
+
+    def _found(self, response_id: str) -> Response | None:
+        row = self.rows.get(response_id)
+        return None if row is None else row.response
 
     async def _do(self, method: str, about: str) -> None:
         await anyio.lowlevel.checkpoint()
@@ -103,9 +111,10 @@ class FakeTruth:
         behind = self._take_turn(response)
         if once is not None:
             self.once[once.path, once.key] = once.body_hash, response.id
+        steering = [] if ask.steering is None else self.steers.take(response, ask)
         if response.store:
-            self.rows[response.id] = Row(deepcopy(response), ask)
-        return Begun(response.id, fresh=True, behind=behind)
+            self.rows[response.id] = Row(deepcopy(response), replace(ask, items=[*steering, *ask.items]))
+        return Begun(response.id, fresh=True, behind=behind, steering=steering)
 
     def _take_turn(self, response: Response) -> bool:
         name = response.conversation_id
@@ -346,7 +355,19 @@ class Stage:
             deadline_s=deadline_s,
         )
         self.live, self.turns = Live(self.clock.now, max_running=max_running), Turns()
-        self.run = RunResponse(self.ports, self.live, self.turns)
+        steers = self.truth.steers
+        self.succeed = Succeed(
+            self.truth,
+            steers,
+            live=self.live,
+            spawn=self.spawn,
+            clock=self.clock,
+            new_id=self.new_id,
+            report=self.ports.report,
+        )
+        self.steer = SteerResponse(self.truth, steers, self.ports.ask.models, live=self.live, new_id=self.new_id)
+        self.fate = SteeringFate(steers, self.live, patience_s=0.01)
+        self.run = RunResponse(self.ports, self.live, self.turns, self.succeed)
         self.create = CreateResponse(self.ports, self.run, live=self.live, turns=self.turns, spawn=self.spawn)
         self.cancel = CancelResponse(self.truth, self.live)
         self.delete = DeleteResponse(self.truth, self.log, self.cancel)

@@ -34,6 +34,7 @@ from chatbackend.infra.queues.embedded import EmbeddedQueue
 from chatbackend.infra.system import new_id, report
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.files import FileRoutes
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.origins import Origins
@@ -199,7 +200,13 @@ def _web(app: FileApp, resolver: Resolver, max_file_bytes: int) -> WebApp:
         new_id=new_id,
     )
     files = FileRoutes(
-        upload, app.delete, stored=app.files, blobs=app.blobs, changes=app.changes, max_file_bytes=max_file_bytes
+        upload,
+        app.delete,
+        stored=app.files,
+        blobs=app.blobs,
+        changes=app.changes,
+        draining=Draining(),
+        max_file_bytes=max_file_bytes,
     )
     stores = VectorStoreRoutes(app.manage, app.search, stored=app.stores, clock=app.clock, new_id=new_id)
     store_files = StoreFileRoutes(app.manage, stored=app.store_files, texts=app.files, clock=app.clock, new_id=new_id)

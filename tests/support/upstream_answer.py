@@ -124,6 +124,7 @@ async def _frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
     if calls:
         for event in _tool_events(dialect, calls):
             yield dialect.frame(event)
+            await asyncio.sleep(script.delay_s)
     else:
         async with aclosing(_text_frames(dialect)) as frames:
             async for frame in frames:

@@ -10,8 +10,9 @@ from chatbackend.adapters.api.responses import read_stored
 from chatbackend.domain.answer import Answer, AnswerEvent
 from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.events import Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
-from chatbackend.domain.items import Item, text_of
+from chatbackend.domain.items import InputText, Item, Message, text_of
 from chatbackend.domain.responses import COMPLETED, Response, end
+from chatbackend.domain.steering import Steer
 from chatbackend.usecases.ports import Fenced
 from chatbackend.usecases.recover_responses import RecoverResponses
 from tests.support.fakes import ME, Stage, Step, stage
@@ -29,6 +30,8 @@ def recovery(on: Stage, *, lost_tail: bool = False) -> RecoverResponses:
         on.run,
         read_stored,
         log=on.log,
+        steers=on.truth.steers,
+        succeed=on.succeed,
         live=on.live,
         turns=on.turns,
         spawn=on.spawn,
@@ -242,7 +245,16 @@ async def test_a_stream_of_a_response_that_has_just_begun_is_left_alone() -> Non
                 return [late.id]
 
         recover = RecoverResponses(
-            on.ports, on.run, read_stored, log=Late(), live=on.live, turns=on.turns, spawn=on.spawn, lost_tail=False
+            on.ports,
+            on.run,
+            read_stored,
+            log=Late(),
+            steers=on.truth.steers,
+            succeed=on.succeed,
+            live=on.live,
+            turns=on.turns,
+            spawn=on.spawn,
+            lost_tail=False,
         )
         assert await recover() == 0
         await anyio.wait_all_tasks_blocked()
@@ -332,3 +344,31 @@ async def test_nothing_to_recover_is_nothing_to_do() -> None:
         assert await recovery(on)() == 0
         await anyio.wait_all_tasks_blocked()
         assert on.happened == ["settle_abandoned "]
+
+
+async def test_a_steered_response_that_ended_gets_its_successor() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan("hi", calls=2)
+        on.truth.steers.rows.append(steer(found.id))
+        await recovered(on)
+        assert truth(on, found).status == "incomplete"
+        (taken,) = on.truth.steers.rows
+        assert taken.successor_id is not None
+        assert (await on.ended(taken.successor_id)).previous_response_id == found.id
+        assert on.live.recovered.is_set()
+
+
+async def test_a_steered_response_that_had_said_nothing_gives_way_to_its_successor() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan("hi")
+        on.truth.steers.rows += [steer(found.id), steer("resp_deleted")]
+        await recovered(on)
+        assert truth(on, found).incomplete_reason == "steered"
+        assert len(on.model.requests) == 1
+        assert [row.state for row in on.truth.steers.rows] == ["taken", "queued"]
+        assert len(on.truth.rows) == 2
+
+
+def steer(response_id: str) -> Steer:
+    item = Message("msg_steer", "user", [InputText("rather this")])
+    return Steer(f"steer_{response_id}", response_id, [item], b'"rather this"')

@@ -27,6 +27,7 @@ TABLE: dict[type[ChatError], Mapped] = {
     errors.InvalidRequest: Mapped(400, _INVALID, None, _INVALID),
     errors.Unprocessable: Mapped(422, _INVALID, "unprocessable", _INVALID),
     errors.TooLarge: Mapped(413, _INVALID, "request_too_large", "request_too_large", 1009),
+    errors.TooSlow: Mapped(408, _INVALID, "request_timeout", _INVALID),
     errors.Unauthenticated: Mapped(401, "authentication_error", "invalid_api_key", "authentication_error", 4401),
     errors.Forbidden: Mapped(403, "permission_error", "forbidden", "permission_error"),
     errors.NotFound: Mapped(404, _INVALID, "not_found", "not_found_error"),

@@ -2,20 +2,20 @@
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
-import anyio
 import anyio.to_thread
 
 from chatbackend import __version__
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.api.responses import read_stored
 from chatbackend.bootstrap.answers import Answers, answers
+from chatbackend.bootstrap.app import App
 from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
@@ -23,8 +23,9 @@ from chatbackend.bootstrap.routing import blamed, read_file
 from chatbackend.bootstrap.truth import open_spool, open_truth
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
+from chatbackend.domain.limits import PerUser
 from chatbackend.domain.pricing import Prices
-from chatbackend.domain.responses import interrupted
+from chatbackend.domain.responses import interrupted as interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.counted_truth import CountedResponses
 from chatbackend.infra.db import migrate
@@ -38,6 +39,7 @@ from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
+from chatbackend.infra.db.steers import StoredSteers
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
@@ -56,6 +58,7 @@ from chatbackend.infra.web.client_secrets import ClientSecretRoutes
 from chatbackend.infra.web.compact import CompactRoutes
 from chatbackend.infra.web.conversation_streams import ConversationStreams
 from chatbackend.infra.web.conversations import ConversationRoutes
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.embeddings import EmbeddingRoutes
 from chatbackend.infra.web.kept_answers import KeptAnswers
 from chatbackend.infra.web.key_watch import KeyWatch
@@ -83,36 +86,11 @@ from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.recover_responses import RecoverResponses
 from chatbackend.usecases.relay_chat import RelayChat
 from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.steer_response import SteeringFate, SteerResponse
+from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 ACCOUNT = "default"
-STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
-
-
-@dataclass(slots=True)
-class App:
-    """A built server: its ASGI application, how to get its first key, and how to stop it.
-
-    `first_key` makes and returns a key where there is none yet: called once it is sure that it can be shown.
-    """
-
-    live: Live
-    first_key: Callable[[], Awaitable[str | None]]
-    web: WebApp = field(init=False)
-    ready: bool = True
-
-    async def drain(self, seconds: float) -> None:
-        """Take no new work; let running responses end for `seconds`, then end them `interrupted`."""
-        self.ready = False
-        self.live.close()
-        with anyio.move_on_after(seconds):
-            for entry in self.live.at_work():
-                await entry.done.wait()
-        for entry in self.live.at_work():
-            entry.stop(interrupted())
-        with anyio.move_on_after(STOP_S):
-            for entry in self.live.at_work():
-                await entry.done.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +109,7 @@ class _Base:
     facts: Facts
     clock: SystemClock
     ids: Ids
+    draining: Draining
     conversation_changes: Wakeups = field(default_factory=Wakeups)
 
 
@@ -142,6 +121,8 @@ class _Engine:
     live: Live
     create: CreateResponse
     cancel: CancelResponse
+    steer: SteerResponse
+    fate: SteeringFate
     follow: FollowResponse
     recover: RecoverResponses
     answers: Answers
@@ -158,7 +139,7 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         engine = await _engine(base)
         keys = Keys(base.truth)
         await _bootstrap_key(settings, keys)
-        app = App(engine.live, partial(_first_key, keys))
+        app = App(engine.live, base.draining, partial(_first_key, keys))
         resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
         app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
         await engine.recover()
@@ -194,7 +175,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     file = await anyio.to_thread.run_sync(read_file, path)
     client = await stack.enter_async_context(LeanClient())
     clock, ids = SystemClock(), Ids()
-    parts = await files(stack, settings, truth, clock)
+    draining = Draining()
+    parts = await files(stack, settings, truth, clock=clock, draining=draining)
     with blamed(path):
         catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
@@ -211,6 +193,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
         facts=Facts(truth),
         clock=clock,
         ids=ids,
+        draining=draining,
     )
 
 
@@ -219,7 +202,11 @@ async def _engine(base: _Base) -> _Engine:
         base.truth, base.clock, base.prices, metrics=base.metrics, changes=base.conversation_changes
     )
     turns = Turns()
-    live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
+    live = Live(
+        time.monotonic,
+        max_running=base.settings.chatbackend_max_running,
+        per_user=base.settings.chatbackend_max_running_per_user,
+    )
     base.metrics.running = lambda: len(live.at_work())
     unstored_log = MemoryEventLog(time.monotonic)
     ports = Ports(
@@ -236,16 +223,29 @@ async def _engine(base: _Base) -> _Engine:
         fence=await base.facts.next_epoch(),
         deadline_s=base.settings.chatbackend_response_deadline_s,
     )
-    run = RunResponse(ports, live, turns)
+    steers = StoredSteers(base.truth)
+    succeed = Succeed(truth, steers, live=live, spawn=base.tasks, clock=base.clock, new_id=base.ids, report=report)
+    run = RunResponse(ports, live, turns, succeed)
     lost_tail = await _booted_since(base.facts)
     return _Engine(
         truth,
         live,
         CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
         CancelResponse(truth, live),
+        SteerResponse(truth, steers, base.ask.models, live=live, new_id=base.ids),
+        SteeringFate(steers, live),
         follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
         recover=RecoverResponses(
-            ports, run, read_stored, log=base.log, live=live, turns=turns, spawn=base.tasks, lost_tail=lost_tail
+            ports,
+            run,
+            read_stored,
+            log=base.log,
+            steers=steers,
+            succeed=succeed,
+            live=live,
+            turns=turns,
+            spawn=base.tasks,
+            lost_tail=lost_tail,
         ),
         answers=answers(
             base.truth,
@@ -288,6 +288,7 @@ def _web(
         aliases=azure_routes(routes, max_body_bytes=limit),
         resolver=resolver,
         watch=watch,
+        draining=base.draining,
         origins=Origins(base.settings.chatbackend_allowed_origins),
         access_log=log,
         metrics=base.metrics,
@@ -365,20 +366,26 @@ def _conversations(
             new_id=base.ids,
             max_body_bytes=limit,
         ),
-        ConversationStreams(follow, log, ConversationExport(base.truth), truth=engine.truth, watch=watch),
+        ConversationStreams(
+            follow, log, ConversationExport(base.truth), truth=engine.truth, watch=watch, draining=base.draining
+        ),
         ResponseSockets(
             SocketPorts(
                 engine.create,
-                engine.cancel,
-                engine.follow,
+                engine.steer,
+                engine.fate,
+                cancel=engine.cancel,
+                follow=engine.follow,
                 truth=engine.truth,
                 live=engine.live,
                 watch=watch,
+                draining=base.draining,
                 new_id=base.ids,
                 follow_conversation=follow,
                 conversation_log=log,
                 max_frame_bytes=limit,
-            )
+            ),
+            PerUser(base.settings.chatbackend_max_sockets_per_user, what="sockets", code="too_many_sockets"),
         ),
     )
 

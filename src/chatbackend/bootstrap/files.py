@@ -24,6 +24,7 @@ from chatbackend.infra.parsing.limits import ParseLimits
 from chatbackend.infra.parsing.pool import ParserPool
 from chatbackend.infra.queues.embedded import EmbeddedQueue
 from chatbackend.infra.system import SystemClock, new_id, report
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.files import FileRoutes
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.store_files import StoreFileRoutes
@@ -56,7 +57,9 @@ class FileParts:
     embedder: MiniLM | None
 
 
-async def files(stack: AsyncExitStack, settings: Settings, database: Database, clock: SystemClock) -> FileParts:
+async def files(
+    stack: AsyncExitStack, settings: Settings, database: Database, *, clock: SystemClock, draining: Draining
+) -> FileParts:
     """Compose uploads, indexing and search on the data folder."""
     blobs = LocalBlobs(settings.chatbackend_data_dir / "blobs", new_id)
     await blobs.open()
@@ -79,7 +82,9 @@ async def files(stack: AsyncExitStack, settings: Settings, database: Database, c
     limits = UploadLimits(max_file_bytes=limit)
     upload = UploadFile(stored, blobs, queue, checks=checks, limits=limits, clock=clock, new_id=new_id)
     routes = [
-        *FileRoutes(upload, delete, stored=stored, blobs=blobs, changes=changes, max_file_bytes=limit).routes(),
+        *FileRoutes(
+            upload, delete, stored=stored, blobs=blobs, changes=changes, draining=draining, max_file_bytes=limit
+        ).routes(),
         *VectorStoreRoutes(manage, search, stored=stores, clock=clock, new_id=new_id).routes(),
         *StoreFileRoutes(manage, stored=store_files, texts=stored, clock=clock, new_id=new_id).routes(),
     ]

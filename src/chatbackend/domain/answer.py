@@ -36,7 +36,7 @@ from chatbackend.domain.items import (
     SearchResult,
     SummaryText,
 )
-from chatbackend.domain.responses import COMPLETED, Outcome
+from chatbackend.domain.responses import COMPLETED, TURNED, Outcome
 from chatbackend.domain.usage import Usage
 
 ContentPart = OutputText | Refusal | ReasoningText | SummaryText
@@ -184,6 +184,16 @@ class Answer:
         """Whether anything of an answer exists."""
         return bool(self.items)
 
+    def begins_item(self, event: ModelEvent) -> bool:
+        """Whether this event begins a new item: what is there is whole before it."""
+        match event:
+            case TextDelta() | RefusalDelta() | Cited():
+                return not isinstance(self._item, Message)
+            case ReasoningDelta() | ReasoningSeal():
+                return not isinstance(self._item, Reasoning) or event.index != self._block
+            case _:
+                return isinstance(event, ToolCallStarted)
+
     def feed(self, event: ModelEvent) -> list[AnswerEvent]:
         """Take one event of the provider; return what it changed."""
         match event:
@@ -228,8 +238,8 @@ class Answer:
         return [SearchMoved(item.id, index, "completed"), ItemDone(index, item)]
 
     def close(self, outcome: Outcome) -> list[AnswerEvent]:
-        """End the answer: the open part and item become whole, or `incomplete` unless `outcome` is completed."""
-        status: ItemStatus = "completed" if outcome.status == COMPLETED.status else "incomplete"
+        """End the answer: the open part and item become whole where the answer ended behind them, else `incomplete`."""
+        status: ItemStatus = "completed" if outcome in (COMPLETED, TURNED) else "incomplete"
         if self.items and isinstance(search := self.items[-1], FileSearchCall) and search.status != "completed":
             search.status = "incomplete"
             return [ItemDone(len(self.items) - 1, search)]

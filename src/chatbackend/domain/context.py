@@ -62,6 +62,23 @@ def _size(item: Item) -> int:
             return len(text_of(item))
 
 
+def outputs_first(items: list[Item]) -> list[Item]:
+    """Return the items with tools' outputs right behind the calls: what the user said meanwhile comes after them.
+
+    Providers want it so; steering that waited for outputs stands before them.
+    """
+    ordered: list[Item] = []
+    for item in items:
+        at = len(ordered)
+        if isinstance(item, FunctionCallOutput):
+            while at and isinstance(said := ordered[at - 1], Message) and said.role == "user":
+                at -= 1
+            if not at or not isinstance(ordered[at - 1], FunctionCall | FunctionCallOutput):
+                at = len(ordered)
+        ordered.insert(at, item)
+    return ordered
+
+
 def fitting(items: list[Item], *, keep: int, max_tokens: int) -> list[Item]:
     """Drop the oldest items until the rest is about `max_tokens`; the last `keep` items always stay.
 

@@ -30,6 +30,10 @@ class TooLarge(InvalidRequest):
     """A body, frame, field or file is over its limit."""
 
 
+class TooSlow(InvalidRequest):
+    """The request did not come in time."""
+
+
 class Unauthenticated(ChatError):
     """No credential, or one that is not (or no longer) known."""
 

@@ -22,6 +22,7 @@ TERMINAL_EVENTS = frozenset(("response.completed", "response.failed", "response.
 
 INTERRUPTED = "interrupted"
 DEADLINE = "deadline_exceeded"
+STEERED = "steered"  # the API's own reason
 NUMBERS_PER_BLOCK = 1_000  # event numbers reserved in the truth ahead of use
 
 
@@ -42,7 +43,8 @@ class Ask:
     `shown` holds the request's settings as the response object shows them (tools, text, reasoning...).
     `body` is the request without its input, as it is stored to be run again after a crash.
     `local_context` is what precedes the input where a socket knows it (chaining unstored responses);
-    `stream_id` is the lane of the socket that asked.
+    `stream_id` is the lane of the socket that asked; `steering` says which input that waits behind the previous
+    response goes before its own: what is `queued` there (a successor), or `waiting` for the outputs of tools.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Ask:
     hints: dict[str, Any] = field(default_factory=dict[str, Any])
     local_context: list[Item] | None = None
     stream_id: str | None = None
+    steering: Literal["queued", "waiting"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ def failed(error: ChatError) -> Outcome:
 
 COMPLETED = Outcome("completed")
 CANCELLED = Outcome("cancelled", detail="cancelled")
+TURNED = Outcome("incomplete", incomplete_reason=STEERED)
 
 
 def interrupted() -> Outcome:

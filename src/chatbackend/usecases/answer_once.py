@@ -41,7 +41,7 @@ class AnswerOnce:
 
         Raises: Unprocessable, Conflict `idempotent_result_gone`, Unavailable (nobody was asked, the key is free).
         """
-        self._live.check_room()
+        self._live.check_room(principal)
         begun = await self._begin(Answering(self._ports.new_id(ID_PREFIX)), Asked(principal, once, caller), work)
         running = self._live.answering(begun.response_id)
         if running is not None:

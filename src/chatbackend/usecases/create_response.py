@@ -42,7 +42,7 @@ class CreateResponse:
         models = self._ports.ask.models
         route = models.route(ask.model)
         refuse_if_none_takes(ask, [models.find(target.deployment) for target in route.targets])
-        self._live.check_room()
+        self._live.check_room(principal)
         response = Response(
             self._ports.new_id("resp"),
             principal,
@@ -67,6 +67,8 @@ class CreateResponse:
         """Commit and start as one step: a caller that hangs up now leaves no response without an owner."""
         with anyio.CancelScope(shield=True):
             begun = await self._ports.truth.begin(response, ask, once)
+            if begun.steering:
+                ask.items = [*begun.steering, *ask.items]
             if begun.fresh:
                 self._start(response, ask, behind=begun.behind)
             return begun

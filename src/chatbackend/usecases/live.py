@@ -7,14 +7,18 @@ import anyio
 
 from chatbackend.domain.errors import ChatError, Unavailable
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.responses import Ask, Outcome, Response
+from chatbackend.domain.limits import PerUser
+from chatbackend.domain.responses import TURNED, Ask, Outcome, Response
+from chatbackend.domain.steering import Steer
 
 
 @dataclass(slots=True)
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it.
+    `saved` says that its end is committed: before that nothing may be told of it. `steered`: somebody offered it
+    steering, which lies in `steers` where the response is not stored, and else in the truth; `turning`: some was
+    accepted; `over`: it takes no more. `whole`: no item is half made, so that it may stop here.
     """
 
     response: Response
@@ -24,6 +28,17 @@ class Entry:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float | None = None
+    steered: bool = False
+    steers: list[Steer] = field(default_factory=list[Steer])
+    turning: bool = False
+    over: bool = False
+    whole: bool = True
+
+    def steer(self) -> None:
+        """Stop at the end of the item that is being made: at once where none is."""
+        self.steered = self.turning = True
+        if self.whole:
+            self.stop(TURNED)
 
     def stop(self, outcome: Outcome) -> None:
         """End the generation now; the first stop wins."""
@@ -51,26 +66,38 @@ class Answering:
 
 
 class Live:
-    """Registry of entries by response id, and of answers. Ended unstored responses are kept `keep_s`.
+    """Registry of entries by response id, and of answers under a key.
 
-    `monotonic` gives seconds.
+    `monotonic` gives seconds; ended unstored responses are kept `keep_s`.
+
+    `max_running` is for all, `per_user` for each user (see `PerUser`).
     """
 
-    def __init__(self, monotonic: Callable[[], float], *, max_running: int, keep_s: float = 120.0) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        *,
+        max_running: int,
+        per_user: int | None = None,
+        keep_s: float = 120.0,
+    ) -> None:
         self._monotonic = monotonic
         self._max_running = max_running
+        self._per_user = PerUser(per_user, what="running responses", code="too_many_responses")
         self._keep_s = keep_s
         self.closed = False
+        self.recovered = anyio.Event()  # what an earlier process left is taken over
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
         self._answers: dict[str, Answering] = {}
 
-    def check_room(self) -> None:
-        """Refuse work before anything is acknowledged. Raises: Unavailable."""
+    def check_room(self, principal: Principal) -> None:
+        """Refuse work before anything is acknowledged. Raises: Unavailable, RateLimited."""
         if self.closed:
             raise Unavailable("The server is stopping.", code="stopping")
         if len(self._entries) + len(self._answers) >= self._max_running:
             raise Unavailable("Too many responses are running; try again shortly.", code="overloaded")
+        self._per_user.check(principal)
 
     def close(self) -> None:
         """Let nothing new in."""
@@ -79,6 +106,7 @@ class Live:
     def add(self, response: Response, ask: Ask) -> Entry:
         """Register a response that is about to run."""
         entry = self._entries[response.id] = Entry(response, ask)
+        self._per_user.enter(response.principal)
         return entry
 
     def running(self, response_id: str) -> Entry | None:
@@ -118,6 +146,7 @@ class Live:
     def ended(self, entry: Entry) -> None:
         """Move an entry out of the running ones and wake who waits for it."""
         self._entries.pop(entry.response.id, None)
+        self._per_user.leave(entry.response.principal)
         if not entry.response.store:
             entry.ended_at = self._monotonic()
             self._kept[entry.response.id] = entry

@@ -277,11 +277,15 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What `begin` did: a fresh response, or the id of the one this request had already made."""
+    """What `begin` did: a fresh response, or the id of the one this request had already made.
+
+    `steering` are the items that it has taken over before its own (`Ask.steering`).
+    """
 
     response_id: str
     fresh: bool
     behind: bool = False  # earlier turns of its conversation have not ended
+    steering: list[Item] = field(default_factory=list[Item])
 
 
 @dataclass(slots=True)
@@ -310,7 +314,9 @@ class Truth(Protocol):
     async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
         """Commit the input items and a `queued` response; set its `turn`, or find the earlier one.
 
-        Raises: NotFound (conversation), InvalidRequest (previous response), Unprocessable (same key, other body).
+        Steering that the request takes over (`Ask.steering`) is taken in the same transaction.
+        Raises: NotFound (conversation), InvalidRequest (previous response), Unprocessable (same key, other body),
+        Conflict where there is no steering to succeed with.
         """
         ...
 

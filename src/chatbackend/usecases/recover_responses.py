@@ -6,8 +6,8 @@ The rule, per response that is not terminal in the truth:
 - anything else: it ends `incomplete`, with what the log holds as its partial output.
 
 A response that is terminal in the truth while its log lacks the end gets the terminal event that the truth
-implies. Where the log may have lost its tail (loss of power) nothing is run again: readers may have seen more
-than the log holds, so the terminal event takes a number that was never used.
+implies, and one that was steered its successor. Where the log may have lost its tail (loss of power) nothing is run
+again: readers may have seen more than the log holds, so the terminal event takes a number that was never used.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,9 +22,11 @@ from chatbackend.domain.kept_answers import is_kept_answer
 from chatbackend.domain.responses import end, interrupted
 from chatbackend.domain.usage import Settlement, estimate
 from chatbackend.usecases.journal import Journal
-from chatbackend.usecases.live import Live
+from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import Fenced, LogEvent, Orphan, ReadAsk, Spawn, UnendedLog
 from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.steer_ports import Steers
+from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 _BEFORE_OUTPUT = frozenset(("response.created", "response.queued", "response.in_progress"))
@@ -41,6 +43,8 @@ class RecoverResponses:
         read_ask: ReadAsk,
         *,
         log: UnendedLog,
+        steers: Steers,
+        succeed: Succeed,
         live: Live,
         turns: Turns,
         spawn: Spawn,
@@ -51,11 +55,14 @@ class RecoverResponses:
         self._run = run
         self._read_ask = read_ask
         self._log = log
+        self._steers = steers
+        self._succeed = succeed
         self._live = live
         self._turns = turns
         self._spawn = spawn
         self._lost_tail = lost_tail
         self._retry_s = retry_s
+        self._steered: list[str] = []
 
     async def __call__(self) -> int:
         """Queue every orphan in its conversation and start to work them off; return how many there are."""
@@ -66,6 +73,7 @@ class RecoverResponses:
         left = await self._log.unended()
         unended = [stream for stream in left if stream not in alive and not is_kept_answer(stream)]
         await self._ports.truth.settle_abandoned()
+        self._steered = await self._steers.owed()
         self._spawn(lambda: self._work_off(orphans, unended), name="recovery")
         return len(orphans)
 
@@ -75,6 +83,9 @@ class RecoverResponses:
                 self._turns.leave(orphan.response.conversation_id, orphan.response.turn)
         for response_id in unended:
             await self._patiently(partial(self._complete, response_id))
+        for response_id in self._steered:
+            await self._patiently(partial(self._see_to_steering, response_id))
+        self._live.recovered.set()
 
     async def _patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Take a step until the store lets it happen: the others must not go without an end for one of them."""
@@ -101,6 +112,8 @@ class RecoverResponses:
             return False  # deleted since
         ask = replace(self._read_ask(orphan.body), items=await self._ports.truth.inputs(response.id))
         entry = self._live.add(response, ask)
+        if response.id in self._steered:
+            entry.steer()
         behind = response.status == "queued" and response.turn > 1
         calls = orphan.attempts
         self._spawn(lambda: self._run(entry, behind=behind, calls_before=calls), name=response.id)
@@ -127,6 +140,14 @@ class RecoverResponses:
             await self._ports.stored_log.delete(response_id)
         elif found.response.ended:
             await self._end(await self._journal(found), found)
+        return True
+
+    async def _see_to_steering(self, response_id: str) -> bool:
+        """Give an ended response its successor, or what else its steering comes to; one that runs does so itself."""
+        found = await self._ports.truth.look(response_id)
+        if found is not None and found.response.ended:
+            entry = Entry(found.response, self._read_ask(found.body), saved=True)
+            await self._succeed(entry, self._run)
         return True
 
     async def _end(self, journal: Journal, orphan: Orphan) -> None:

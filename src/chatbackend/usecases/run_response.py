@@ -12,13 +12,23 @@ import anyio
 
 from chatbackend.domain.answer import Answer
 from chatbackend.domain.citations import CitationScanner
-from chatbackend.domain.context import question
+from chatbackend.domain.context import outputs_first, question
 from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable
 from chatbackend.domain.events import FinishReason, ModelEvent
-from chatbackend.domain.items import Item, SearchResult
+from chatbackend.domain.items import FunctionCall, Item, SearchResult
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.responses import COMPLETED, DEADLINE, INTERRUPTED, Outcome, Served, end, failed, interrupted
+from chatbackend.domain.responses import (
+    COMPLETED,
+    DEADLINE,
+    INTERRUPTED,
+    TURNED,
+    Outcome,
+    Served,
+    end,
+    failed,
+    interrupted,
+)
 from chatbackend.domain.usage import Settlement
 from chatbackend.usecases.ask_model import Asking, AskModel
 from chatbackend.usecases.journal import Journal
@@ -36,6 +46,7 @@ from chatbackend.usecases.ports import (
     Truth,
 )
 from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
 _OUTCOMES: dict[FinishReason, Outcome] = {
@@ -71,12 +82,13 @@ class Ports:
 
 
 class RunResponse:
-    """Owns responses from `queued` to their terminal event."""
+    """Owns responses from `queued` to their terminal event; `succeed` sees to what they were steered with."""
 
-    def __init__(self, ports: Ports, live: Live, turns: Turns) -> None:
+    def __init__(self, ports: Ports, live: Live, turns: Turns, succeed: Succeed) -> None:
         self._ports = ports
         self._live = live
         self._turns = turns
+        self._succeed = succeed
 
     async def __call__(self, entry: Entry, *, behind: bool = False, calls_before: int = 0) -> None:
         """Run a registered response to its end; also when cancelled: then it ends `interrupted` first.
@@ -91,6 +103,8 @@ class RunResponse:
             try:
                 with anyio.CancelScope(shield=True):
                     await self._end(run, outcome)
+                    if entry.steered and entry.saved:
+                        await self._succeed(entry, self)
             finally:  # whatever happens, who waits for it goes on
                 self._turns.leave(entry.response.conversation_id, entry.response.turn)
                 self._live.ended(entry)
@@ -183,7 +197,7 @@ class _Run:
             return COMPLETED
         route = self._ports.ask.models.route(self._response.model)
         context = ask.local_context if ask.local_context is not None else await self._context()
-        items = context + ask.items
+        items = outputs_first(context + ask.items)
         query, passages = await self._search(items)
         self._found = query, passages
 
@@ -197,7 +211,8 @@ class _Run:
         scanner = CitationScanner(passages)
         async with aclosing(self._asking.events()) as events:
             async for event in events:
-                await self._take(scanner.feed(event))
+                if not await self._take(scanner.feed(event)):
+                    return TURNED
         await self._take(scanner.end())
         return _OUTCOMES[self._answer.finish or "stop"]
 
@@ -254,11 +269,23 @@ class _Run:
             shown = _shown(passages) if self.entry.ask.include_search_results else None
             self._journal.steps(self._answer.search_ended(shown))
 
-    async def _take(self, events: list[ModelEvent]) -> None:
+    async def _take(self, events: list[ModelEvent]) -> bool:
+        """Fold events in; False: the response was steered, and stops before the item that comes next."""
         for event in events:
-            self._journal.steps(self._answer.feed(event))
+            if self.entry.turning and self._may_turn(event):
+                return False
+            steps = self._answer.feed(event)
+            if steps:
+                self.entry.whole = False
+                self._journal.steps(steps)
         if self._journal.full:
             await self._journal.flush()
+        return True
+
+    def _may_turn(self, event: ModelEvent) -> bool:
+        """Whether the answer is whole before this event; calls want their outputs, so it goes on behind one."""
+        called = any(isinstance(item, FunctionCall) for item in self._answer.items)
+        return not called and self._answer.begins_item(event)
 
     async def _reserve(self, numbers: int) -> None:
         await self._ports.truth.reserve(self._response.id, numbers=numbers)

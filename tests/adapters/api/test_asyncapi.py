@@ -9,6 +9,7 @@ import msgspec
 from chatbackend.adapters.api import asyncapi, conversation_events
 from chatbackend.adapters.api.response_events import ResponseEvents
 from chatbackend.adapters.wire import responses_socket as core
+from chatbackend.adapters.wire import steering
 from chatbackend.domain.answer import Answer, AnswerEvent
 from chatbackend.domain.conversations import (
     Conversation,
@@ -30,8 +31,9 @@ from chatbackend.domain.events import (
     ToolCallStarted,
 )
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.items import FileCitation
+from chatbackend.domain.items import FileCitation, FunctionCall
 from chatbackend.domain.responses import COMPLETED, Response
+from chatbackend.domain.steering import Steer
 
 LIFECYCLE = {f"response.{state}" for state in ("created", "queued", "in_progress", "completed", "failed", "incomplete")}
 
@@ -85,6 +87,9 @@ def test_the_events_are_those_that_are_rendered_with_their_fields() -> None:
     assert seen | LIFECYCLE == set(known)
 
 
+STEER = Steer("steer_1", "resp_1", [], b'"x"', failure="response_not_active")
+
+
 def test_our_own_events_have_the_fields_that_are_said() -> None:
     response = Response("resp_1", Principal("t", "a", "a", "k"), "m", 1, status="cancelled", stream_id="lane")
     said = core.ResponsesSocket().receive('{"type":"response.steer","previous_response_id":"resp_1","input":[]}')
@@ -98,6 +103,10 @@ def test_our_own_events_have_the_fields_that_are_said() -> None:
         core.reset_event(response),
         core.error_event(NotFound("No."), "lane", "resp_1"),
         core.error_event(Unavailable("Not now."), None),
+        core.draining_event(10.0),
+        steering.accepted_event(STEER, 1),
+        steering.pending_event(STEER, [FunctionCall("fc_1", "call_1", "look", "{}")], 1),
+        steering.given_back(STEER, 1),
         said.event,
     ):
         event = msgspec.json.decode(rendered, type=dict[str, Any])

@@ -10,6 +10,7 @@ from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
 
 from chatbackend.adapters.wire import responses_socket as core
+from chatbackend.adapters.wire.frames import with_lane
 from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say, Subscribe, Unsubscribe
 from chatbackend.adapters.wire.socket_lanes import MAX_NAMED, Create
 from chatbackend.domain.errors import Conflict, InvalidRequest, RateLimited
@@ -131,27 +132,6 @@ def test_only_our_own_commands_or_the_query_opt_in() -> None:
     assert ResponsesSocket(opted_in=True).opted_in
 
 
-def test_steering_is_given_back_as_it_came() -> None:
-    part = {"type": "input_text", "text": "Faster, ✓"}
-    message: dict[str, Any] = {"type": "message", "role": "user", "content": [part]}
-    event = said(frame(type="response.steer", previous_response_id="resp_1", input=[message]))
-    assert event["type"] == "response.steer.failed"
-    assert event["error"]["code"] == "steering_not_supported"
-    assert event["steer"] == {"previous_response_id": "resp_1", "input": [message]}
-
-
-def test_a_steering_message_without_its_type_gets_it() -> None:
-    bare = {"role": "user", "content": "Faster"}
-    event = said(frame(type="response.steer", previous_response_id="resp_1", input=[bare]))
-    assert event["steer"]["input"] == [{"type": "message", **bare}]
-
-
-@pytest.mark.parametrize("wrong", [None, 7, "x" * core.MAX_RETURNED, [{"role": "system", "content": "x"}]])
-def test_steering_that_cannot_be_given_back_is_an_error(wrong: object) -> None:
-    refused = refusal(frame(type="response.steer", previous_response_id="resp_1", input=wrong))
-    assert refused == (400, "steering_not_supported", "input", None)
-
-
 def test_a_create_is_read_like_a_post_and_carries_its_lane() -> None:
     body: dict[str, Any] = {**HELLO, "stream_id": "a", "background": False, "generate": False}
     request = core.read(Create("a", json.dumps(body)), body)
@@ -214,7 +194,7 @@ values = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), min_s
 @given(values, st.none() | names)
 def test_a_lane_is_put_into_an_event_without_changing_anything_else(event: dict[str, Any], lane: str | None) -> None:
     expected = event if lane is None else {**event, "stream_id": lane}
-    assert json.loads(core.with_lane(json.dumps(event).encode(), lane)) == expected
+    assert json.loads(with_lane(json.dumps(event).encode(), lane)) == expected
 
 
 def test_an_error_says_status_lane_and_what_it_is_about() -> None:

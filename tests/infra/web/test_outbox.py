@@ -110,3 +110,22 @@ async def test_a_peer_that_is_gone_ends_the_sender(gone: Exception) -> None:
     peer.let(1)
     with anyio.fail_after(5):
         await outbox.run()
+
+
+async def test_it_is_emptied_once_everything_was_taken() -> None:
+    peer, seen = Peer(), list[int]()
+    async with running(peer) as outbox, anyio.create_task_group() as group:
+        await outbox.put(EVENT, None)
+        outbox.answer(EVENT)
+
+        async def emptied() -> None:
+            await outbox.emptied()
+            seen.append(len(peer.taken))
+
+        group.start_soon(emptied)
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            assert seen == []
+            peer.let(1)
+        await taken(peer, 2)
+    assert seen == [2]

@@ -141,13 +141,6 @@ async def test_binary_frames_are_refused(socket: RawSocket) -> None:
     assert (error["status"], error["error"]["code"]) == (400, "binary_frame")
 
 
-async def test_steering_is_refused_and_given_back(socket: RawSocket) -> None:
-    await socket.send("response.steer", previous_response_id="resp_1", input="Faster")
-    failed = await socket.event()
-    assert (failed["type"], failed["error"]["code"]) == ("response.steer.failed", "steering_not_supported")
-    assert failed["steer"] == {"previous_response_id": "resp_1", "input": "Faster"}
-
-
 async def test_a_failed_generation_ends_its_stream_and_frees_the_lane(socket: RawSocket) -> None:
     await socket.create("llama31/scripted-error-at-3", stream_id="left")
     await socket.create("llama31/scripted-n2-d0", stream_id="left")

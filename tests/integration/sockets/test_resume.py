@@ -172,7 +172,7 @@ async def test_a_stopping_server_ends_what_runs_and_says_that_it_goes(tmp_path: 
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.to_thread.run_sync, server.stop)
             seen += await socket.through()
-            assert await socket.closed() == (1012, "")
+            assert await socket.closed() == (1012, "the server stops")
     assert numbers(seen) == list(range(38))
     assert kinds(seen)[-1] == "response.completed"
 

@@ -72,7 +72,8 @@ def commands() -> dict[str, Schema]:
             "response without output, to be continued.",
         ),
         "response.steer": whole(
-            "Not supported in this release: answered with `response.steer.failed`.",
+            "Give a response that runs on this connection further input: a text, or messages of the user. It stops "
+            "at the end of the item that it is making, and a successor goes on with the input.",
             type=kind("response.steer"),
             previous_response_id=TEXT,
             input=ANY,
@@ -107,7 +108,6 @@ def events() -> dict[str, Schema]:
 def own_events() -> dict[str, Schema]:
     """Return the events that belong to no response's numbering, by type."""
     error = whole("", ("headers",), message=TEXT, type=TEXT, param=TEXT_OR_NULL, code=TEXT_OR_NULL, headers=ANY)
-    failed = whole(type=TEXT, code=TEXT, message=TEXT)
     return {
         "error": whole(
             "A command or a connection's cursor went wrong; the socket stays open.",
@@ -118,13 +118,6 @@ def own_events() -> dict[str, Schema]:
             response_id=TEXT,
             conversation_id=TEXT,
             stream_id=_LANE,
-        ),
-        "response.steer.failed": whole(
-            "Gives steering input back: nothing of it was taken.",
-            type=kind("response.steer.failed"),
-            sequence_number=_zero(),
-            error=failed,
-            steer=whole(previous_response_id=TEXT, input=ANY),
         ),
         "chatbackend.cancelled": whole(
             "Answers `chatbackend.cancel`: how the response has ended.",
@@ -145,7 +138,49 @@ def own_events() -> dict[str, Schema]:
             conversation=ref("Conversation"),
             stream_id=_LANE,
         ),
+        "chatbackend.draining": whole(
+            "The server stops: it takes nothing new, lets what runs end for so many seconds, and closes with 1012. "
+            "Connect again, with cursors.",
+            type=kind("chatbackend.draining"),
+            seconds=NUMBER,
+        ),
         **_of_subscriptions(),
+        **_of_steering(),
+    }
+
+
+def _of_steering() -> dict[str, Schema]:
+    accepted, number = whole(id=TEXT, previous_response_id=TEXT), said(WHOLE, "Of the newest event; none of its own.")
+    stub = whole(type=kind("function_call_output"), call_id=TEXT, name=TEXT)
+    return {
+        "response.steer.accepted": whole(
+            "The server owns the input. The `response.created` of the successor that takes it follows by itself.",
+            ("stream_id",),
+            type=kind("response.steer.accepted"),
+            sequence_number=number,
+            steer=accepted,
+            stream_id=_LANE,
+        ),
+        "response.steer.pending": whole(
+            "The input waits for the outputs of these calls: send them in the same lane, with the response as "
+            "`previous_response_id`; the input goes before them.",
+            ("stream_id",),
+            type=kind("response.steer.pending"),
+            sequence_number=number,
+            reason=kind("waiting_for_required_input"),
+            required_input=list_of(stub),
+            steer=accepted,
+            stream_id=_LANE,
+        ),
+        "response.steer.failed": whole(
+            "Gives input back that was not taken; one that had been accepted has its id.",
+            ("stream_id",),
+            type=kind("response.steer.failed"),
+            sequence_number=number,
+            error=whole(type=TEXT, code=TEXT, message=TEXT),
+            steer=whole("", ("id",), id=TEXT, previous_response_id=TEXT, input=ANY),
+            stream_id=_LANE,
+        ),
     }
 
 
@@ -185,11 +220,6 @@ def conversation_events() -> dict[str, Schema]:
     }
     gone = whole("The conversation is deleted: no event follows.", type=kind(DELETED), conversation_id=TEXT)
     return {**numbered, DELETED: gone}
-
-
-def _zero() -> Schema:
-    """Say: always 0."""
-    return {"const": 0}
 
 
 def _numbered(name: str, fields: dict[str, Schema]) -> Schema:

@@ -7,7 +7,7 @@ responses_server_event.py. `chatbackend.*` commands and events are ours (docs/we
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -15,23 +15,23 @@ from msgspec import Struct
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.api import conversations as conversation_shapes
 from chatbackend.adapters.api import responses as shapes
+from chatbackend.adapters.wire import steering
+from chatbackend.adapters.wire.frames import decoded, with_lane
 from chatbackend.adapters.wire.socket_lanes import Create, Lane, Lanes
+from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.conversations import State
 from chatbackend.domain.errors import ChatError, InvalidRequest
 from chatbackend.domain.responses import Response
 
-Shape = TypeVar("Shape")
 FROM_THE_START = -1
 MAX_NUMBER = 2**53
 MAX_RESUMED = 64  # responses that one handshake may name
-MAX_RETURNED = 16 * 1024  # characters; a larger steering command is refused without being sent back
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _OURS = "chatbackend."
 _KNOWN = (
     "response.create, response.steer, chatbackend.cancel, chatbackend.resume, chatbackend.subscribe, "
     "chatbackend.unsubscribe"
 )
-_NOT_STEERED = "Steering is not supported in this release; cancel the response and create the next one."
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,7 +72,7 @@ class Say:
     event: bytes
 
 
-Command = Create | Resume | Cancel | Subscribe | Unsubscribe | Say
+Command = Create | Steering | Resume | Cancel | Subscribe | Unsubscribe | Say
 
 
 class _Frame(Struct):
@@ -86,24 +86,7 @@ class _Frame(Struct):
     after: Any = None
 
 
-class _SteerText(Struct, tag_field="type", tag="input_text"):
-    text: str
-
-
-class _SteerMessage(Struct, tag_field="type", tag="message"):
-    role: Literal["user"]
-    content: str | list[_SteerText]
-
-
-class _Steer(Struct):
-    """The steering input that can be given back as the API's own event demands it."""
-
-    previous_response_id: str
-    input: str | list[_SteerMessage]
-
-
 _FRAMES = msgspec.json.Decoder(_Frame)
-_STEERS = msgspec.json.Decoder(_Steer)
 _BODIES = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -118,7 +101,7 @@ class ResponsesSocket:
         """Read one text frame. Never raises: what is wrong with it becomes an error event."""
         lane: Lane = None
         try:
-            frame = _decoded(_FRAMES, text)
+            frame = decoded(_FRAMES, text)
             lane = _lane(frame.stream_id)
             return self._command(frame, lane, text)
         except ChatError as error:
@@ -132,7 +115,8 @@ class ResponsesSocket:
                 self.lanes.admit(lane)
                 return Create(lane, text)
             case "response.steer":
-                return Say(_steer_failed(text))
+                found = steering.read(text)
+                return Say(found) if isinstance(found, bytes) else found
             case "chatbackend.cancel":
                 return Cancel(_response_id(frame))
             case "chatbackend.resume":
@@ -147,7 +131,7 @@ class ResponsesSocket:
 
 def body_of(create: Create) -> dict[str, Any]:
     """Return the whole of a `response.create`. Raises: InvalidRequest."""
-    return _decoded(_BODIES, create.text)
+    return decoded(_BODIES, create.text)
 
 
 def read(create: Create, body: dict[str, Any]) -> shapes.CreateRequest:
@@ -189,11 +173,6 @@ def resumed(ids: Sequence[str], cursors: Sequence[str]) -> list[Resume]:
     ]
 
 
-def with_lane(event: bytes, lane: Lane) -> bytes:
-    """Put a lane's name into a rendered event, without reading it. A lane's name needs no escaping."""
-    return event if lane is None else b'%b,"stream_id":"%b"}' % (event[:-1], lane.encode())
-
-
 def error_event(
     error: ChatError, lane: Lane, response_id: str | None = None, *, conversation_id: str | None = None
 ) -> bytes:
@@ -224,6 +203,11 @@ def reset_event(response: Response) -> bytes:
     return with_lane(_encode(event), response.stream_id)
 
 
+def draining_event(seconds: float) -> bytes:
+    """Return that the server stops: nothing new is taken, and what runs may take so long."""
+    return _encode({"type": "chatbackend.draining", "seconds": seconds})
+
+
 def subscribed_event(conversation_id: str, after: int) -> bytes:
     """Return the answer to `chatbackend.subscribe`: the events behind `after` follow."""
     return _encode({"type": "chatbackend.subscribed", "conversation_id": conversation_id, "after": after})
@@ -238,16 +222,6 @@ def conversation_reset_event(state: State) -> bytes:
     """Return what a subscriber gets in place of a cursor error: this is the conversation now, and events follow."""
     shown = conversation_shapes.state_object(state)
     return _encode({"type": "chatbackend.reset", "conversation_id": state.conversation.id, "conversation": shown})
-
-
-def _decoded(decoder: "msgspec.json.Decoder[Shape]", text: str) -> Shape:
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The frame must be a JSON object: {error}.", code="invalid_json") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-        detail = str(error) if isinstance(error, msgspec.DecodeError) else "it is nested too deeply or not Unicode"
-        raise InvalidRequest(f"The frame is not valid JSON: {detail}.", code="invalid_json") from error
 
 
 def _lane(given: object) -> Lane:
@@ -292,20 +266,3 @@ def _refuse_type(given: object) -> NoReturn:
     shown = f"'{given[:64]}'" if isinstance(given, str) else "none"
     message = f"Unknown event type {shown}; known are {_KNOWN}."
     raise InvalidRequest(message, param="type", code="unknown_event_type")
-
-
-def _steer_failed(text: str) -> bytes:
-    """Return the event that gives steering input back: nothing was taken."""
-    try:
-        steer = None if len(text) > MAX_RETURNED else _STEERS.decode(text)
-    except msgspec.ValidationError:
-        steer = None
-    if steer is None:
-        raise InvalidRequest(_NOT_STEERED, param="input", code="steering_not_supported")
-    event = {
-        "type": "response.steer.failed",
-        "sequence_number": 0,  # the event belongs to no response's numbering
-        "error": {"type": "invalid_request_error", "code": "steering_not_supported", "message": _NOT_STEERED},
-        "steer": {"previous_response_id": steer.previous_response_id, "input": steer.input},
-    }
-    return _encode(event)

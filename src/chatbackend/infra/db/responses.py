@@ -15,7 +15,7 @@ from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
 from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.db import conversation_log as log
-from chatbackend.infra.db import conversations, ledger_rows, requests
+from chatbackend.infra.db import conversations, ledger_rows, requests, steers
 from chatbackend.infra.db.conversation_words import index
 from chatbackend.infra.db.ledger_rows import OF_A_RESPONSE
 from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
@@ -128,13 +128,14 @@ class Responses:
             if ask.local_context is None:
                 await self._check_previous(tx, response)
             await requests.add(tx, response.principal, once, object_id=response.id, now=self._micros())
+            steering = await steers.take(tx, response, ask)
             if response.store:
                 await tx.execute(_ADD_RESPONSE, self._row(response, ask.body))
-                await tx.execute_many(_ADD_ITEM, self._item_rows(response, "input", ask.items))
+                await tx.execute_many(_ADD_ITEM, self._item_rows(response, "input", [*steering, *ask.items]))
                 await self._log_begun(tx, response, ask, taken)
-            return Begun(response.id, fresh=True, behind=behind)
+            return Begun(response.id, fresh=True, behind=behind, steering=steering)
 
-        begun = await self._database.write(work, touching=_touched(response, once))
+        begun = await self._database.write(work, touching=_touched(response, ask, once))
         self._moved(response)
         return begun
 
@@ -238,6 +239,7 @@ class Responses:
             gone = await tx.rows(_HELD, {"id": response_id})
             await tx.execute(_DELETE, own)
             await tx.execute(_DELETE_ITEMS, {"id": response_id})
+            await tx.execute(steers.FORGET, {"id": response_id})
             if row["conversation_id"] is not None:
                 await log.removed(tx, principal, row["conversation_id"], gone, now=self._micros())
             return row
@@ -348,10 +350,11 @@ class Responses:
         ]
 
 
-def _touched(response: Response, once: Once | None) -> set[str]:
-    """Return what a new response is decided by: its turn in a conversation, and whether it came before."""
+def _touched(response: Response, ask: Ask, once: Once | None) -> set[str]:
+    """Return what a new response is decided by: its turn, the steering that waits, and whether it came before."""
+    steered = response.previous_response_id if ask.steering else None
     asked = "" if once is None else f"{once.key or ''} {once.body_hash}"
-    return {response.id, response.conversation_id or response.id, asked or response.id}
+    return {response.id, response.conversation_id or response.id, steered or response.id, asked or response.id}
 
 
 def _ending(response: Response) -> dict[str, Any]:

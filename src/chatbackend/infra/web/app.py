@@ -15,6 +15,7 @@ from chatbackend.infra.metrics import Metrics
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.auth import Resolver, refuse_credential_in_url
 from chatbackend.infra.web.client_secrets import FOR_BROWSERS
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Disconnected, Message, Receive, Request, Scope, Send, encode
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.origins import Origins
@@ -66,6 +67,7 @@ class WebApp:
         resolver: Resolver,
         watch: KeyWatch,
         origins: Origins,
+        draining: Draining | None = None,
         new_request_id: Callable[[], str],
         access_log: AccessLog | None = None,
         metrics: Metrics | None = None,
@@ -77,6 +79,7 @@ class WebApp:
         self._resolver = resolver
         self._watch = watch
         self._origins = origins
+        self._draining = draining or Draining()
         self._new_request_id = new_request_id
         self._access_log = access_log
         self._metrics = metrics or Metrics()
@@ -165,6 +168,8 @@ class WebApp:
             raise _no_route(request.scope.get("method", method), path, found)
         if request.principal.secret is not None and (method, found[0]) not in FOR_BROWSERS:
             raise Forbidden("A client secret is not for this; use an API key, from your own server.")
+        if self._draining.begun:
+            self._draining.refuse(method, found[0])
         request.path_params = found[2]
         return found[0], found[1]
 

@@ -11,6 +11,7 @@ from chatbackend.adapters.api.responses import response_object
 from chatbackend.domain.errors import NotFound
 from chatbackend.infra.db.conversation_export import ConversationExport
 from chatbackend.infra.db.conversation_log import ConversationLog
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.routes import Route
@@ -33,12 +34,14 @@ class ConversationStreams:
         *,
         truth: Truth,
         watch: KeyWatch,
+        draining: Draining,
     ) -> None:
         self._follow = follow
         self._log = log
         self._export = export
         self._truth = truth
         self._watch = watch
+        self._draining = draining
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -49,9 +52,13 @@ class ConversationStreams:
         conversation_id = request.path_params["conversation_id"]
         after = shapes.read_cursor(request.query, request.headers.get("last-event-id"))
         events = await self._follow(request.principal, conversation_id, after=after)
-        with anyio.CancelScope() as scope, self._watch.watching(request.principal, scope.cancel):
+        with (
+            anyio.CancelScope() as scope,
+            self._watch.watching(request.principal, scope.cancel),
+            self._draining.telling(scope.cancel),
+        ):
             await send_events(request, _to_the_end(events, conversation_id), with_ids=True)
-        if scope.cancelled_caught:  # the key was revoked: an end, after which coming back is refused
+        if scope.cancelled_caught:  # the key was revoked, or the server stops: an end, and coming back decides
             await request.send({"type": "http.response.body", "body": b""})
 
     async def export(self, request: Request) -> None:

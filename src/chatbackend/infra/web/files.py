@@ -21,6 +21,7 @@ from chatbackend.adapters.wire.multipart import (
 from chatbackend.domain.errors import InvalidRequest, TooLarge
 from chatbackend.domain.uploads import File
 from chatbackend.infra.db.files import StoredFiles
+from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Disconnected, Request, encode
 from chatbackend.infra.web.responses import once_of
 from chatbackend.infra.web.routes import Route
@@ -56,6 +57,7 @@ class FileRoutes:
         stored: StoredFiles,
         blobs: Blobs,
         changes: Changes,
+        draining: Draining,
         max_file_bytes: int,
     ) -> None:
         self._upload = upload
@@ -63,6 +65,7 @@ class FileRoutes:
         self._stored = stored
         self._blobs = blobs
         self._changes = changes
+        self._draining = draining
         self._limits = MultipartLimits(total_bytes=max_file_bytes + 2**20)
 
     def routes(self) -> list[Route]:
@@ -128,7 +131,10 @@ class FileRoutes:
     async def events(self, request: Request) -> None:
         """Follow a file as server-sent events until it is ready, has failed or is deleted."""
         await self._get(request)
-        await send_events(request, self._follow(request))
+        with anyio.CancelScope() as scope, self._draining.telling(scope.cancel):
+            await send_events(request, self._follow(request))
+        if scope.cancelled_caught:
+            await request.send({"type": "http.response.body", "body": b""})
 
     async def _follow(self, request: Request) -> AsyncGenerator[Sequence[LogEvent], None]:
         """Yield the file whenever it has changed; numbers count what this connection was sent."""

@@ -4,7 +4,7 @@ from collections import deque
 
 import anyio
 
-from chatbackend.adapters.wire.responses_socket import with_lane
+from chatbackend.adapters.wire.frames import with_lane
 from chatbackend.adapters.wire.socket_lanes import Lane
 from chatbackend.infra.web.http import Send
 
@@ -50,6 +50,12 @@ class Outbox:
         self._waiting.append((event, lane, False))
         self._event_bytes += len(event)
         self._filled.set()
+
+    async def emptied(self) -> None:
+        """Return once everything has left."""
+        while self._event_bytes or self._answer_bytes:
+            taken = self._taken = self._taken or anyio.Event()
+            await taken.wait()
 
     async def run(self) -> None:
         """Send until cancelled, or until the peer is gone."""

@@ -13,20 +13,49 @@ from typing import Any
 import anyio
 import uvicorn
 
+from chatbackend.infra.web.deadlines import Deadlines, GuardedProtocol, bounded
 from chatbackend.infra.web.http import ASGIApp
 from chatbackend.infra.web.lingering import LingeringWebSocket
-from chatbackend.infra.web.wire import WireProtocol
+
+try:
+    import resource
+except ImportError:  # Windows bounds no process so
+    resource = None
 
 KEEP_ALIVE_S = 75  # longer than a gateway's idle upstream connections (Kong: 60 s)
-GRACE_S = 3  # for connections that are still open when everything has ended
+GRACE_S = 1  # for connections that are still open when everything has ended
+GO_S = 1.5  # for sockets to close by themselves
+LOOK_S = 0.02
+OWN_FILES = 256  # open files that are left to databases, uploads and providers
+_CLOSE = (b"connection", b"close")
 GC_ALLOCATIONS = 10_000  # more made than dropped, between two rounds of the garbage collector
 UNACKNOWLEDGED_MS = 12_000  # a peer that acknowledges nothing for this long is gone
+
+Drain = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class _Server(uvicorn.Server):
     """Leaves signals alone and says when it listens."""
 
     listening: Callable[[], None] | None = None
+
+    @property
+    def sockets(self) -> int:
+        """How many WebSockets are open."""
+        return sum(isinstance(each, LingeringWebSocket) for each in self.server_state.connections)
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered; sockets are none."""
+        return len(self.server_state.tasks) > self.sockets
+
+    def let_go(self) -> None:
+        """Close idle connections, and every other one behind its answer; sockets stay."""
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, GuardedProtocol):
+                connection.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -57,13 +86,19 @@ async def serve(
     listener: socket.socket,
     *,
     max_frame_bytes: int,
+    max_connections: int,
+    ping_s: float,
     listening: Callable[[], None],
-    drain: Callable[[], Awaitable[None]],
+    drain: Drain,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short."""
+    """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short.
+
+    `drain` is given a function that says whether requests are being answered. `ping_s`: how often sockets are asked
+    for a sign of life, and how long they may take for it.
+    """
     config = uvicorn.Config(
         app,
-        http=WireProtocol,
+        http=bounded(_openable(max_connections)),
         ws=LingeringWebSocket,
         lifespan="off",
         log_config=None,
@@ -73,8 +108,8 @@ async def serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ws_max_size=max_frame_bytes,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws_ping_interval=ping_s,
+        ws_ping_timeout=ping_s,
         ws_per_message_deflate=False,
     )
     server = _Server(config)
@@ -82,8 +117,21 @@ async def serve(
     _settle_down()
     async with anyio.create_task_group() as group, _stop_on_signal(server, drain) as watch:
         group.start_soon(watch)
+        group.start_soon(Deadlines(server.server_state.connections).run)
         await server.serve(sockets=[listener])
         group.cancel_scope.cancel()
+
+
+def _openable(max_connections: int) -> int:
+    """Let this process open as many files as it may, and return how many of them may be connections."""
+    if resource is None:
+        return max_connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return max_connections
+    return min(max_connections, max(hard - OWN_FILES, hard // 2))
 
 
 def _settle_down() -> None:
@@ -98,7 +146,7 @@ def _settle_down() -> None:
 
 @asynccontextmanager
 async def _stop_on_signal(
-    server: uvicorn.Server, drain: Callable[[], Awaitable[None]]
+    server: _Server, drain: Drain
 ) -> AsyncGenerator[Callable[[], Coroutine[Any, Any, None]], None]:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
@@ -113,7 +161,11 @@ async def _stop_on_signal(
                     group.start_soon(stop)
 
         async def stop() -> None:
-            await drain()
+            server.let_go()
+            await drain(lambda: server.answering)
+            with anyio.move_on_after(GO_S):
+                while server.sockets:  # noqa: ASYNC110 - uvicorn has no event for it
+                    await anyio.sleep(LOOK_S)
             server.should_exit = True
 
         yield watch

@@ -9,8 +9,8 @@ sends faster than we can read its commands is closed with 1013. Outwards: see `O
 
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import structlog
@@ -19,7 +19,9 @@ from anyio.abc import TaskGroup
 from chatbackend.adapters.wire import responses_socket as core
 from chatbackend.adapters.wire.responses_socket import Cancel, ResponsesSocket, Resume, Say, Subscribe, Unsubscribe
 from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
+from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
+from chatbackend.domain.limits import PerUser
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
 from chatbackend.infra.web.outbox import Outbox, SlowConsumer
@@ -27,6 +29,7 @@ from chatbackend.infra.web.responses import PATH
 from chatbackend.infra.web.routes import Route
 from chatbackend.infra.web.subscriptions import Subscriptions
 
+GO_S = 1.0  # at the end of the server, for what is on its way to a socket
 CLOSE_S = 15.0  # a peer that does not even take a close frame in this time is left to the kernel
 MAX_CANCELS = 32  # at once, on one socket
 INBOX_SPARE = 2**20  # characters of commands that may wait to be read, beyond the largest frame
@@ -35,17 +38,19 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
 
 
 class ResponseSockets:
-    """Makes a connection of every handshake."""
+    """Makes a connection of every handshake; `per_user` bounds how many one user has."""
 
-    def __init__(self, ports: SocketPorts) -> None:
+    def __init__(self, ports: SocketPorts, per_user: PerUser) -> None:
         self._ports = ports
+        self._per_user = per_user
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [("WEBSOCKET", PATH, self.connect)]
 
     async def connect(self, request: Request) -> None:
-        """Serve one connection to its end. Raises: InvalidRequest before it was accepted."""
+        """Serve one connection to its end. Raises: InvalidRequest, RateLimited before it was accepted."""
+        self._per_user.check(request.principal)
         resumed = core.resumed(request.query.get("resume", []), request.query.get("starting_after", []))
         offered = request.scope.get("subprotocols", ())
         accept = {
@@ -53,9 +58,13 @@ class ResponseSockets:
             "subprotocol": _SUBPROTOCOL if _SUBPROTOCOL in offered else None,
             "headers": [(b"x-request-id", request.request_id.encode())],
         }
-        await request.send(accept)
         opted_in = request.one("chatbackend") == "1"
-        await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
+        self._per_user.enter(request.principal)
+        try:
+            await request.send(accept)
+            await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
+        finally:
+            self._per_user.leave(request.principal)
 
 
 class _Connection:
@@ -82,6 +91,7 @@ class _Connection:
         self._inbox_characters = 0
         self._reading = False
         self._cancels = 0
+        self._ended: anyio.Event | None = None  # set when a job has ended; made by who waits for that
         self._closing: tuple[int, str] | None = None
 
     async def serve(self, resumed: Sequence[Resume]) -> None:
@@ -89,7 +99,7 @@ class _Connection:
         began, code = time.perf_counter(), 1011
         try:
             with self._ports.watch.watching(self._principal, self._on_ended):
-                async with self._group as group:
+                async with self._group as group, self._told_of_the_end():
                     group.start_soon(self._outbox.run)
                     self._take(*resumed)
                     code = await self._receive()
@@ -108,6 +118,24 @@ class _Connection:
             request_id=self._request.request_id,
             key=self._principal.key_id,
         )
+
+    @asynccontextmanager
+    async def _told_of_the_end(self) -> AsyncGenerator[None]:
+        with self._ports.draining.telling(self._on_draining, lambda: self._group.start_soon(self._go)):
+            yield
+
+    def _on_draining(self) -> None:
+        if self._socket.opted_in:
+            self._say(core.draining_event(self._ports.draining.seconds))
+
+    async def _go(self) -> None:
+        """Close, once everything that has ended is on its way."""
+        with anyio.move_on_after(GO_S):
+            while self._lanes.active:
+                self._ended = anyio.Event()
+                await self._ended.wait()
+            await self._outbox.emptied()
+        self._close(1012, "the server stops")
 
     def _close(self, code: int, reason: str) -> None:
         """Close from our side: everything of this connection stops, and what was not sent is dropped."""
@@ -164,6 +192,8 @@ class _Connection:
                     self._add(create)
                 case Resume() as command:
                     await self._resume(command)
+                case Steering() as command:
+                    await self._steer(command)
                 case Cancel(response_id):
                     self._begin_cancel(response_id)
                 case Subscribe() | Unsubscribe() as command:
@@ -193,6 +223,12 @@ class _Connection:
             self._say(core.error_event(error, None, command.response_id))
         else:
             self._add(Follow(found.stream_id, command.response_id, command.after))
+
+    async def _steer(self, command: Steering) -> None:
+        try:
+            await self._lane_work.steer(command)
+        except SlowConsumer:
+            self._close(1013, "slow_consumer")
 
     def _subscribe(self, command: Subscribe | Unsubscribe) -> None:
         try:
@@ -226,14 +262,17 @@ class _Connection:
         try:
             await self._lane_work(job)
         except SlowConsumer:
-            return self._close(1013, "slow_consumer")
+            self._close(1013, "slow_consumer")
+            return
         except ChatError as error:
             self._say(core.error_event(error, job.lane, _about(job)))
         except Exception as error:  # the edge of a request on a socket, as over HTTP
             _log.error("command failed", request_id=self._request.request_id, exc_info=error)
             shown = Internal("The server failed on this command; the log has the cause.")
             self._say(core.error_event(shown, job.lane, _about(job)))
-        return self._start(self._lanes.ended(job))
+        self._start(self._lanes.ended(job))
+        if self._ended is not None:
+            self._ended.set()
 
 
 def _about(job: Job) -> str | None:

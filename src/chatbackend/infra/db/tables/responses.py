@@ -101,6 +101,24 @@ Index(
     postgresql_where=sql("conversation_id IS NOT NULL"),
 )
 
+STEERS = Table(
+    "steers",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    *owned(),
+    text("response_id"),
+    integer("position"),  # in the order of the commits, from 0
+    text("lane"),  # "" for the unnamed one
+    text("state"),  # queued | waiting | taken | joined | failed
+    blob("body"),  # its items: a JSON array
+    blob("given"),
+    text("successor_id", null=True),
+    text("failure", null=True),
+)
+Index("steers_by_response", STEERS.c.response_id, STEERS.c.position, unique=True)
+_QUEUED = sql("state = 'queued'")
+Index("steers_queued", STEERS.c.response_id, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
+
 LEDGER = Table(
     "ledger",
     METADATA,
