@@ -208,21 +208,7 @@ async def _engine(base: _Base) -> _Engine:
         per_user=base.settings.chatbackend_max_running_per_user,
     )
     base.metrics.running = lambda: len(live.at_work())
-    unstored_log = MemoryEventLog(time.monotonic)
-    ports = Ports(
-        truth,
-        base.log,
-        unstored_log,
-        ask=base.ask,
-        search=base.files.search,
-        prepare=PrepareRequest(base.files.attachments),
-        renderer=ResponseEvents(),
-        clock=base.clock,
-        new_id=base.ids,
-        report=report,
-        fence=await base.facts.next_epoch(),
-        deadline_s=base.settings.chatbackend_response_deadline_s,
-    )
+    ports = _ports(base, truth, fence=await base.facts.next_epoch())
     steers = StoredSteers(base.truth)
     succeed = Succeed(truth, steers, live=live, spawn=base.tasks, clock=base.clock, new_id=base.ids, report=report)
     run = RunResponse(ports, live, turns, succeed)
@@ -234,7 +220,7 @@ async def _engine(base: _Base) -> _Engine:
         CancelResponse(truth, live),
         SteerResponse(truth, steers, base.ask.models, live=live, new_id=base.ids),
         SteeringFate(steers, live),
-        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
+        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=ports.unstored_log),
         recover=RecoverResponses(
             ports,
             run,
@@ -257,6 +243,23 @@ async def _engine(base: _Base) -> _Engine:
             fence=ports.fence,
             deadline_s=ports.deadline_s,
         ),
+    )
+
+
+def _ports(base: _Base, truth: Responses, *, fence: int) -> Ports:
+    return Ports(
+        truth,
+        base.log,
+        MemoryEventLog(time.monotonic),
+        ask=base.ask,
+        search=base.files.search,
+        prepare=PrepareRequest(base.files.attachments),
+        renderer=ResponseEvents(),
+        clock=base.clock,
+        new_id=base.ids,
+        report=report,
+        fence=fence,
+        deadline_s=base.settings.chatbackend_response_deadline_s,
     )
 
 

@@ -22,6 +22,7 @@ from chatbackend.domain.errors import (
     UpstreamCut,
     UpstreamDenied,
     UpstreamError,
+    UpstreamLacks,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
@@ -255,7 +256,7 @@ async def test_cancelling_at_any_point_closes_the_upstream(
     ("script", "kind"),
     [
         ("status-400", UpstreamRefused),
-        ("status-404", UpstreamRefused),
+        ("status-404", UpstreamLacks),
         ("status-401", UpstreamDenied),
         ("status-429", UpstreamOverloaded),
         ("status-500", UpstreamError),
