@@ -25,3 +25,8 @@ class Keys:
     def unended(self) -> str:
         """The set of streams that may lack their terminal event."""
         return f"{self.prefix}:unended"
+
+    @property
+    def signals(self) -> str:
+        """The one channel on which processes tell each other that something moved."""
+        return f"{self.prefix}:signals"
