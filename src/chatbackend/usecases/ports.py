@@ -296,12 +296,16 @@ class Call:
 
 @dataclass(slots=True)
 class Orphan:
-    """A response that its dead owner left unfinished. `attempts` counts its started upstream calls."""
+    """A response that its dead owner left unfinished. `attempts` counts its started upstream calls.
+
+    `cancel_requested`: somebody wished it to be cancelled (`Wishes`), and its owner died before it did.
+    """
 
     response: Response
     body: bytes
     attempts: int
     numbers_reserved: int
+    cancel_requested: bool = False
 
 
 class Truth(Protocol):

@@ -103,7 +103,7 @@ class RunResponse:
                 try:
                     await run.open(behind=behind)
                     group.start_soon(run.pump)
-                    await self._turns.wait(entry.response.conversation_id, entry.response.turn)
+                    await self._turns.wait(entry.response.conversation_id, entry.response.turn, behind=behind)
                     with anyio.fail_after(self._ports.deadline_s):
                         outcome = await run.generate()
                 except TimeoutError:

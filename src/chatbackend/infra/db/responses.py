@@ -37,7 +37,10 @@ _OWN = (
 )
 _ADD_RESPONSE = adding(
     RESPONSES,
-    omit=("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail", "served"),
+    omit=(
+        *("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail", "served"),
+        "cancel_requested",
+    ),
 )
 _ADD_ITEM = adding(ITEMS)
 _STATUS = select(RESPONSES.c.status).where(*_OWN)
@@ -370,7 +373,8 @@ def _ending(response: Response) -> dict[str, Any]:
 
 async def _orphan(tx: Transaction, row: Row) -> Orphan:
     attempts = len(await tx.rows(_ATTEMPTS, {"id": row["id"]}))
-    return Orphan(await _response(tx, row), row["body"], attempts, row["numbers_reserved"])
+    wished = bool(row["cancel_requested"])
+    return Orphan(await _response(tx, row), row["body"], attempts, row["numbers_reserved"], cancel_requested=wished)
 
 
 async def _response(tx: Transaction, row: Row) -> Response:

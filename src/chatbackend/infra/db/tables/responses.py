@@ -72,9 +72,12 @@ RESPONSES = Table(
     text("detail", null=True),
     integer("numbers_reserved", default="0"),
     blob("served", null=True),
+    integer("cancel_requested", default="0"),  # by a process that does not run it
 )
 _ALIVE = sql("status IN ('queued', 'in_progress')")
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
+_WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
+Index("responses_wished", RESPONSES.c.id, sqlite_where=_WISHED, postgresql_where=_WISHED)
 Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
 
 ITEMS = Table(
