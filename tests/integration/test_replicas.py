@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from chatbackend.adapters.api import responses as shapes
@@ -19,7 +20,7 @@ from chatbackend.infra.log.redis.signals import RedisSignals
 from chatbackend.infra.log.wakeups import LocalSignals
 from tests.support.fakes import ME, OTHER, FakeClock, Step, forever
 from tests.support.file_fakes import Numbered
-from tests.support.redis import address, prefix
+from tests.support.redis import address, own_redis, prefix
 from tests.support.replicas import Replica, two_databases
 from tests.support.truths import KINDS, Kind
 
@@ -35,14 +36,32 @@ Two = tuple[Replica, Replica]
 async def replicas(
     kind: Kind, folder: Path, *scripts: Sequence[Step], poll_s: float = NEVER_S, patience_s: float = 10.0
 ) -> AsyncGenerator[Two, None]:
-    """Open two servers that share everything by way of a Redis; whatever ends takes no longer than ten seconds."""
+    """Open two servers that share everything by way of a Redis."""
+    async with (
+        prefix() as name,
+        on_redis(address(), name, kind, folder=folder, scripts=scripts, poll_s=poll_s, patience_s=patience_s) as two,
+    ):
+        yield two
+
+
+@asynccontextmanager
+async def on_redis(
+    url: str,
+    name: str,
+    kind: Kind,
+    *,
+    folder: Path,
+    scripts: Sequence[Sequence[Step]],
+    poll_s: float,
+    patience_s: float = 10.0,
+) -> AsyncGenerator[Two, None]:
+    """Open two servers on one Redis, under a prefix; each hears signals when this is entered."""
     async with AsyncExitStack() as stack:
-        name = await stack.enter_async_context(prefix())
         databases = await stack.enter_async_context(two_databases(kind, folder))
         shared = list[tuple[RedisEventLog, RedisSignals]]()
         for _ in databases:
-            signals = await stack.enter_async_context(RedisSignals(address(), prefix=name, poll_s=NEVER_S))
-            shared.append((await stack.enter_async_context(RedisEventLog(address(), prefix=name)), signals))
+            signals = await stack.enter_async_context(RedisSignals(url, prefix=name, poll_s=NEVER_S))
+            shared.append((await stack.enter_async_context(RedisEventLog(url, prefix=name)), signals))
             await signals.topic("file").event("any").wait()  # everybody is woken by the confirmed subscription
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
@@ -241,3 +260,29 @@ async def test_a_device_elsewhere_sees_what_happens_in_a_conversation(kind: Kind
             await one.started(conversation=name)
             while "chatbackend.conversation.response.ended" not in seen:
                 seen += [event.type for event in await anext(events)]
+
+
+async def test_a_cancel_without_redis_closes_the_upstream_and_is_told_once_redis_is_back(
+    kind: Kind, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(own_redis(tmp_path / "redis"))
+        one, two = await stack.enter_async_context(
+            on_redis(redis.url, "cb", kind, folder=tmp_path, scripts=[ENDLESS], poll_s=0.05)
+        )
+        response_id = await one.started()
+        await one.speaking()
+        redis.kill()
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                assert (await two.cancel(ME, response_id)).status == "cancelled"
+
+            group.start_soon(cancel)
+            while not one.model.hung_up:  # noqa: ASYNC110 - a model tells nobody
+                await anyio.sleep(0.005)
+            await anyio.to_thread.run_sync(redis.start)
+        await one.ended(response_id)
+        events = await two.log.read(response_id, after=-1, limit=100)
+        assert [event.number for event in events] == list(range(len(events)))
+        assert events[-1].type == "response.incomplete"
