@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import bindparam, func, literal, select, update
 
 from chatbackend.domain.identity import Principal
-from chatbackend.infra.db.tables.responses import RESPONSES
+from chatbackend.infra.db.tables.responses import RESPONSES, WISHED
 from chatbackend.infra.db.transaction import Database, Transaction, one
 
 _ALIVE = RESPONSES.c.status.in_(tuple(literal(status) for status in ("queued", "in_progress")))
@@ -19,7 +19,7 @@ _WISH = (
     )
     .values(cancel_requested=1)
 )
-_WISHED = select(RESPONSES.c.id).where(RESPONSES.c.cancel_requested == literal(1), _ALIVE)
+_WISHED = select(RESPONSES.c.id).where(WISHED)  # word for word what its index says: bound values would not match it
 _LOWEST = select(func.min(RESPONSES.c.turn).label("turn")).where(
     RESPONSES.c.conversation_id == bindparam("conversation_id"), _ALIVE
 )

@@ -76,8 +76,8 @@ RESPONSES = Table(
 )
 _ALIVE = sql("status IN ('queued', 'in_progress')")
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
-_WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
-Index("responses_wished", RESPONSES.c.id, sqlite_where=_WISHED, postgresql_where=_WISHED)
+WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
+Index("responses_wished", RESPONSES.c.id, sqlite_where=WISHED, postgresql_where=WISHED)
 Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
 
 ITEMS = Table(
