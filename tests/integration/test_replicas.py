@@ -245,7 +245,7 @@ async def test_without_signals_wishes_are_found_by_looking(kind: Kind, tmp_path:
 
 
 async def test_a_wish_outlives_an_owner_that_died(kind: Kind, tmp_path: Path) -> None:
-    async with replicas(kind, tmp_path, HELLO, patience_s=0.05) as (one, two):
+    async with replicas(kind, tmp_path, HELLO, patience_s=1.5) as (one, two):
         dead = await begun_by_nobody(one, None)
         with pytest.raises(Unavailable):
             await two.cancel(ME, dead.id)

@@ -84,7 +84,7 @@ class Replica:
             self.truth,
             log,
             MemoryEventLog(clock.now),
-            ask=AskModel(FakeModels(self.model), Health(), new_id, lambda: 0.5),
+            ask=AskModel(FakeModels(self.model), Health(), new_id, lambda: 0.5, anyio.current_time),
             search=FakeSearch([]),
             prepare=PrepareRequest(FakeAttachments()),
             renderer=ResponseEvents(),
