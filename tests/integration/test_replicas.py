@@ -151,7 +151,7 @@ async def test_what_has_ended_elsewhere_is_returned_as_it_is_and_nothing_is_wish
         ended = await one.ended(await one.started())
         assert await two.cancel(ME, ended.id) == ended
         assert not await two.wishes.wish(ME, ended.id)
-        look = await two.truth.look(ended.id)
+        look = await two.truth.take_end(ended.id, fence=ended.fence)
         assert look is not None
         assert not look.cancel_requested
 
@@ -249,7 +249,7 @@ async def test_a_wish_outlives_an_owner_that_died(kind: Kind, tmp_path: Path) ->
         dead = await begun_by_nobody(one, None)
         with pytest.raises(Unavailable):
             await two.cancel(ME, dead.id)
-        [orphan] = await one.truth.orphans()
+        [orphan] = await one.truth.take_over(fence=2)
         assert (orphan.response.id, orphan.cancel_requested) == (dead.id, True)
 
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from random import SystemRandom
 
 import anyio
@@ -19,32 +18,31 @@ from chatbackend.bootstrap.files import FileParts, files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.routing import blamed, read_file
-from chatbackend.bootstrap.truth import open_spool, open_truth
+from chatbackend.bootstrap.stores import Stores, open_stores
+from chatbackend.bootstrap.truth import open_spool
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
 from chatbackend.infra.counted_truth import CountedResponses
-from chatbackend.infra.db import migrate
 from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.conversation_export import ConversationExport
 from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
-from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
+from chatbackend.infra.db.replicas import StoredTurns, StoredWishes
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
 from chatbackend.infra.db.transaction import Database
+from chatbackend.infra.heartbeat import Heartbeat, Reaper
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.log.memory import MemoryEventLog
-from chatbackend.infra.log.sqlite import SqliteEventLog
-from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.infra.metrics import CountedLedger, Metrics
 from chatbackend.infra.models.lean_client import LeanClient
-from chatbackend.infra.system import DataLock, Ids, SystemClock, Tasks, boot_id, new_id, report
+from chatbackend.infra.system import Ids, SystemClock, Tasks, new_id, report
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import Resolver, hash_key
@@ -67,21 +65,26 @@ from chatbackend.infra.web.sockets import ResponseSockets
 from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.infra.web.token_counts import TokenCountRoutes
 from chatbackend.usecases.ask_model import AskModel
+from chatbackend.usecases.cancel_elsewhere import CancelElsewhere, HeedWishes
 from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.compact_conversation import CompactConversation
 from chatbackend.usecases.count_tokens import CountTokens
 from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_response import DeleteResponse
+from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.generate import Generate
+from chatbackend.usecases.known_log import KnownLog
+from chatbackend.usecases.let_strays_go import LetStraysGo
 from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import LastingLog
 from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.recover_responses import RecoverResponses
 from chatbackend.usecases.relay_chat import RelayChat
 from chatbackend.usecases.run_response import Ports, RunResponse
-from chatbackend.usecases.turns import Turns
+from chatbackend.usecases.turns import SharedTurns, Turns
 
 ACCOUNT = "default"
 STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
@@ -115,21 +118,33 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """What everything stands on: databases, the folder's epoch, the process's own means."""
+    """What everything stands on: the stores, the process's own means."""
 
     settings: Settings
-    truth: Database
+    stores: Stores
     spool: Spool | None
-    log: SqliteEventLog
     tasks: Tasks
     files: FileParts
     ask: AskModel
     prices: Prices
     metrics: Metrics
-    facts: Facts
     clock: SystemClock
     ids: Ids
-    conversation_changes: Wakeups = field(default_factory=Wakeups)
+
+    @property
+    def conversation_changes(self) -> Changes:
+        """What is told of conversations."""
+        return self.stores.signals.topic("conversation")
+
+    @property
+    def truth(self) -> Database:
+        """The database of the truth."""
+        return self.stores.truth
+
+    @property
+    def log(self) -> LastingLog:
+        """The event log of stored responses."""
+        return self.stores.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +157,8 @@ class _Engine:
     cancel: CancelResponse
     follow: FollowResponse
     recover: RecoverResponses
+    known: KnownLog
+    heed: HeedWishes
 
 
 @asynccontextmanager
@@ -152,17 +169,33 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
     """
     async with AsyncExitStack() as stack:
         base = await _open(settings, stack)
-        engine = await _engine(base)
+        engine = _engine(base)
         keys = Keys(base.truth)
         await _bootstrap_key(settings, keys)
         app = App(engine.live, partial(_first_key, keys))
         resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
         app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
-        await engine.recover()
+        if base.stores.alone:
+            await engine.recover()
+            await base.stores.servers.tidy()
+        else:
+            _share(base, engine)
         base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
         base.tasks(base.files.sweep, name="blob sweep")
-        base.tasks(Housekeeping(base.truth, base.log, base.clock.now, report).run, name="housekeeping")
+        base.tasks(Housekeeping(base.truth, base.stores.local_log, base.clock.now, report).run, name="housekeeping")
         yield app
+
+
+def _share(base: _Base, engine: _Engine) -> None:
+    """Hold what is this server's among others, and take over what is left by those who die."""
+    servers = base.stores.servers
+    strays = LetStraysGo(
+        engine.truth, engine.live, base.clock, fences=servers, known=engine.known, fence=base.stores.fence
+    )
+    sweeps = (strays, engine.recover, base.files.queue.reclaim, servers.tidy)
+    base.tasks(engine.heed.run, name="wishes to cancel")
+    base.tasks(Heartbeat(servers, engine.known, report).run, name="heartbeat")
+    base.tasks(Reaper(servers, sweeps, report).run, name="reaper")
 
 
 @contextmanager
@@ -180,41 +213,43 @@ def _metrics(settings: Settings) -> Generator[Metrics]:
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     """Open what must be closed again; the tasks last, so that they end before what they use."""
-    folder = settings.chatbackend_data_dir
-    await anyio.to_thread.run_sync(_prepare, folder, stack)
+    clock, ids = SystemClock(), Ids()
+    stores = await open_stores(settings, stack, clock)
     metrics = stack.enter_context(_metrics(settings))
-    truth = await open_truth(settings, stack)
-    spool = await open_spool(folder, truth, stack)
-    log = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
+    spool = await open_spool(settings.chatbackend_data_dir, stores.truth, stack)
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
     client = await stack.enter_async_context(LeanClient())
-    clock, ids = SystemClock(), Ids()
-    parts = await files(stack, settings, truth, clock)
+    parts = await files(stack, settings, stores, clock)
     with blamed(path):
         catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
     return _Base(
         settings,
-        truth,
+        stores,
         spool,
-        SqliteEventLog(log, clock.now),
         await stack.enter_async_context(Tasks()),
         files=parts,
         prices=prices,
         metrics=metrics,
         ask=AskModel(catalog, Health(), ids, SystemRandom().random, time.monotonic),
-        facts=Facts(truth),
         clock=clock,
         ids=ids,
     )
 
 
-async def _engine(base: _Base) -> _Engine:
+def _engine(base: _Base) -> _Engine:
     truth = CountedResponses(
-        base.truth, base.clock, base.prices, metrics=base.metrics, changes=base.conversation_changes
+        base.truth,
+        base.clock,
+        base.prices,
+        metrics=base.metrics,
+        changes=base.conversation_changes,
+        judge=base.stores.judge,
     )
-    turns = Turns()
+    alone, cancels = base.stores.alone, base.stores.signals.topic("cancel")
+    wishes = StoredWishes(base.truth)
+    turns = Turns() if alone else SharedTurns(StoredTurns(base.truth), base.conversation_changes)
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
     base.metrics.running = lambda: len(live.all_running())
     unstored_log = MemoryEventLog(time.monotonic)
@@ -229,20 +264,31 @@ async def _engine(base: _Base) -> _Engine:
         clock=base.clock,
         new_id=base.ids,
         report=report,
-        fence=await base.facts.next_epoch(),
+        fence=base.stores.fence,
         deadline_s=base.settings.chatbackend_response_deadline_s,
     )
     run = RunResponse(ports, live, turns)
-    lost_tail = await _booted_since(base.facts)
+    known = KnownLog(live)
+    known.begin(base.stores.log_name)
     return _Engine(
         truth,
         live,
         CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
-        CancelResponse(truth, live),
+        CancelResponse(truth, live, elsewhere=None if alone else CancelElsewhere(truth, wishes, cancels)),
         follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
         recover=RecoverResponses(
-            ports, run, read_stored, log=base.log, live=live, turns=turns, spawn=base.tasks, lost_tail=lost_tail
+            ports,
+            run,
+            read_stored,
+            log=base.log,
+            fences=base.stores.servers,
+            known=known,
+            live=live,
+            turns=turns,
+            spawn=base.tasks,
         ),
+        known=known,
+        heed=HeedWishes(wishes, live, cancels, report),
     )
 
 
@@ -253,7 +299,15 @@ def _web(
     watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
     rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
-    stored = Ledger(rows, base.clock, base.prices, report=report, spawn=base.tasks, spool=base.spool)
+    stored = Ledger(
+        rows,
+        base.clock,
+        base.prices,
+        report=report,
+        spawn=base.tasks,
+        spool=base.spool,
+        fence=base.stores.fence,
+    )
     ledger = CountedLedger(stored, base.metrics)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
     system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
@@ -374,22 +428,6 @@ def _access_log(settings: Settings, stack: AsyncExitStack) -> AccessLog | None:
     log = AccessLog(sys.stderr)
     stack.callback(log.flush)
     return log
-
-
-def _prepare(folder: Path, stack: AsyncExitStack) -> None:
-    """Take the folder and make its event log."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = DataLock(folder)
-    lock.take()
-    stack.callback(lock.close)
-    migrate.make_event_log(folder / "events.db")
-
-
-async def _booted_since(facts: Facts) -> bool:
-    """Return whether the machine started anew since this folder was last used: the log may have lost its tail."""
-    known, now = await facts.get("boot"), await anyio.to_thread.run_sync(boot_id)
-    await facts.set("boot", now)
-    return known is not None and (known != now or not now)
 
 
 async def _bootstrap_key(settings: Settings, keys: Keys) -> None:

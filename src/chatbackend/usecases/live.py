@@ -14,13 +14,14 @@ from chatbackend.domain.responses import Ask, Outcome, Response
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it.
+    `saved` says that its end is committed: before that nothing may be told of it. `fenced`: another process has it.
     """
 
     response: Response
     ask: Ask
     outcome: Outcome | None = None
     saved: bool = False
+    fenced: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float | None = None

@@ -1,6 +1,6 @@
 """The worker of this process: stored jobs, at least once, a few at a time, woken at once by a new one.
 
-Whoever holds the data folder's lock knows that every earlier owner is dead, so that no lease has to run out.
+Jobs of dead servers are taken back: at the start, and whenever somebody calls `reclaim`.
 """
 
 import math
@@ -41,14 +41,24 @@ class Work(Protocol):
 class EmbeddedQueue:
     """`Jobs` and their worker. `run` works until it is cancelled; a job that was cut short is given back.
 
-    `changes`, where other processes work on the same jobs: a new job wakes their workers, too.
+    `changes`, where other processes work on the same jobs: a new job wakes their workers, too. `idle_s`: how long it
+    sleeps at most, where nobody wakes it.
     """
 
-    def __init__(self, jobs: StoredJobs, report: Report, *, changes: Changes | None = None, workers: int = 2) -> None:
+    def __init__(
+        self,
+        jobs: StoredJobs,
+        report: Report,
+        *,
+        changes: Changes | None = None,
+        workers: int = 2,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self._jobs = jobs
         self._report = report
         self._changes = changes
         self._workers = workers
+        self._idle_s = idle_s
         self._running = 0
         self._moved = anyio.Event()
         self._stopping = False
@@ -72,8 +82,13 @@ class EmbeddedQueue:
             await changes.event(NEW_JOB).wait()
             self._look_again()
 
+    async def reclaim(self) -> None:
+        """Take back what dead servers had claimed."""
+        if await self._jobs.reclaim():
+            self._look_again()
+
     async def run(self, work: Work) -> None:
-        """Take back what earlier owners left, then work until cancelled or `drain`."""
+        """Take back what dead servers left, then work until cancelled or `drain`."""
         await self._patiently(self._jobs.reclaim)
         async with anyio.create_task_group() as listening:
             if self._changes is not None:
@@ -100,7 +115,7 @@ class EmbeddedQueue:
             job = await self._claim()
             if job is None:
                 due_s = await self._jobs.next_due_s()
-                return IDLE_S if due_s is None else min(due_s, IDLE_S)
+                return self._idle_s if due_s is None else min(due_s, self._idle_s)
             self._running += 1
             group.start_soon(self._do, job, work, name=f"{job.kind} {job.subject}")
         return math.inf  # the end of a running job wakes this

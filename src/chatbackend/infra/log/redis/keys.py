@@ -30,3 +30,8 @@ class Keys:
     def signals(self) -> str:
         """The one channel on which processes tell each other that something moved."""
         return f"{self.prefix}:signals"
+
+    @property
+    def mark(self) -> str:
+        """What tells this Redis from one that was emptied."""
+        return f"{self.prefix}:mark"
