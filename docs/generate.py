@@ -22,7 +22,7 @@ BEGIN, END = (
     "<!-- Written by docs/generate.py from the families; a test holds them together. -->\n",
     "<!-- to here -->\n",
 )
-_OURS = ("chatbackend_", "database_")
+_OURS = ("chatbackend_", "database_", "redis_")
 _UNITS = {"CHATBACKEND_MAX_BODY_BYTES": 2**20, "CHATBACKEND_MAX_FILE_BYTES": 2**20}
 _HEAD = """\
 # Configuration

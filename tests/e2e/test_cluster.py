@@ -145,6 +145,52 @@ def test_a_create_that_is_made_again_elsewhere_waits_for_the_first(both: tuple[R
     watch.rest()
 
 
+def test_turns_of_a_conversation_wait_for_each_other_wherever_they_run(both: tuple[Replica, Replica]) -> None:
+    first, second = both
+    with sdk.client(first) as client:
+        name = client.conversations.create().id
+    one = Watch(first, "llama31/scripted-n60-d10", conversation=name)
+    two = Watch(second, "llama31/scripted-n5", conversation=name)
+    three = Watch(first, "llama31/scripted-n5", conversation=name)
+    for watch in (three, two, one):
+        watch.rest()
+        assert watch.events[-1].type == "response.completed"
+    with sdk.client(second) as client:
+        items = list(client.conversations.items.list(name, order="asc"))
+    assert [item.role for item in items if item.type == "message"] == ["user", "assistant"] * 3
+
+
+def test_any_server_stops_what_another_runs(running: Cluster, both: tuple[Replica, Replica]) -> None:
+    first, second = both
+    watch = Watch(first, TALKS)
+    watch.spoken()
+    with sdk.client(second) as client:
+        stopped = client.responses.cancel(watch.id)
+    assert stopped.status == "cancelled"
+    watch.rest()
+    assert watch.events[-1].type == "response.incomplete"
+    one_generation(watch.events)
+    assert ledger(running, watch.id) == ["settled"]
+
+
+@pytest.mark.timeout(120)
+def test_what_was_to_be_cancelled_when_its_server_died_ends_cancelled(both: tuple[Replica, Replica]) -> None:
+    first, second = both
+    watch = Watch(first, TALKS)
+    watch.spoken()
+    first.freeze()
+    try:
+        with sdk.client(second) as client:
+            with pytest.raises(openai.InternalServerError):
+                client.responses.cancel(watch.id)
+            assert followed(second, watch.id)[-1].type == "response.incomplete"
+            assert client.responses.retrieve(watch.id).status == "cancelled"
+    finally:
+        first.thaw()
+    watch.rest()
+    one_generation(watch.events)
+
+
 @pytest.mark.timeout(120)
 def test_a_killed_servers_answer_is_ended_by_another_with_what_was_heard(
     running: Cluster, both: tuple[Replica, Replica]

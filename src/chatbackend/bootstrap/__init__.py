@@ -12,34 +12,40 @@ import anyio
 import anyio.to_thread
 
 from chatbackend import __version__
-from chatbackend.adapters.api.response_events import ResponseEvents
-from chatbackend.adapters.api.responses import read_stored
-from chatbackend.bootstrap.files import FileParts, files
+from chatbackend.adapters.api.response_events import ResponseEvents as ResponseEvents
+from chatbackend.adapters.api.responses import read_stored as read_stored
+from chatbackend.bootstrap import engine as engines
+from chatbackend.bootstrap.engine import Base, Engine
+from chatbackend.bootstrap.files import FileParts as FileParts
+from chatbackend.bootstrap.files import files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.routing import blamed, read_file
-from chatbackend.bootstrap.stores import Stores, open_stores
+from chatbackend.bootstrap.stores import Stores as Stores
+from chatbackend.bootstrap.stores import open_stores
 from chatbackend.bootstrap.truth import open_spool
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import interrupted
 from chatbackend.domain.routing import Health
-from chatbackend.infra.counted_truth import CountedResponses
+from chatbackend.infra.counted_truth import CountedResponses as CountedResponses
 from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.conversation_export import ConversationExport
 from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
-from chatbackend.infra.db.replicas import StoredTurns, StoredWishes
-from chatbackend.infra.db.responses import Responses
-from chatbackend.infra.db.spool import Spool
+from chatbackend.infra.db.replicas import StoredTurns as StoredTurns
+from chatbackend.infra.db.replicas import StoredWishes as StoredWishes
+from chatbackend.infra.db.responses import Responses as Responses
+from chatbackend.infra.db.spool import Spool as Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
-from chatbackend.infra.db.transaction import Database
-from chatbackend.infra.heartbeat import Heartbeat, Reaper
+from chatbackend.infra.db.transaction import Database as Database
+from chatbackend.infra.heartbeat import Heartbeat as Heartbeat
+from chatbackend.infra.heartbeat import Reaper as Reaper
 from chatbackend.infra.housekeeping import Housekeeping
-from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.infra.log.memory import MemoryEventLog as MemoryEventLog
 from chatbackend.infra.metrics import CountedLedger, Metrics
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.system import Ids, SystemClock, Tasks, new_id, report
@@ -65,26 +71,29 @@ from chatbackend.infra.web.sockets import ResponseSockets
 from chatbackend.infra.web.system import SystemRoutes
 from chatbackend.infra.web.token_counts import TokenCountRoutes
 from chatbackend.usecases.ask_model import AskModel
-from chatbackend.usecases.cancel_elsewhere import CancelElsewhere, HeedWishes
-from chatbackend.usecases.cancel_response import CancelResponse
+from chatbackend.usecases.cancel_elsewhere import CancelElsewhere as CancelElsewhere
+from chatbackend.usecases.cancel_elsewhere import HeedWishes as HeedWishes
+from chatbackend.usecases.cancel_response import CancelResponse as CancelResponse
 from chatbackend.usecases.compact_conversation import CompactConversation
 from chatbackend.usecases.count_tokens import CountTokens
-from chatbackend.usecases.create_response import CreateResponse
+from chatbackend.usecases.create_response import CreateResponse as CreateResponse
 from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_response import DeleteResponse
-from chatbackend.usecases.file_ports import Changes
+from chatbackend.usecases.file_ports import Changes as Changes
 from chatbackend.usecases.follow_conversation import FollowConversation
-from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.follow_response import FollowResponse as FollowResponse
 from chatbackend.usecases.generate import Generate
-from chatbackend.usecases.known_log import KnownLog
-from chatbackend.usecases.let_strays_go import LetStraysGo
+from chatbackend.usecases.known_log import KnownLog as KnownLog
+from chatbackend.usecases.let_strays_go import LetStraysGo as LetStraysGo
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import LastingLog
+from chatbackend.usecases.ports import LastingLog as LastingLog
 from chatbackend.usecases.prepare_request import PrepareRequest
-from chatbackend.usecases.recover_responses import RecoverResponses
+from chatbackend.usecases.recover_responses import RecoverResponses as RecoverResponses
 from chatbackend.usecases.relay_chat import RelayChat
-from chatbackend.usecases.run_response import Ports, RunResponse
-from chatbackend.usecases.turns import SharedTurns, Turns
+from chatbackend.usecases.run_response import Ports as Ports
+from chatbackend.usecases.run_response import RunResponse as RunResponse
+from chatbackend.usecases.turns import SharedTurns as SharedTurns
+from chatbackend.usecases.turns import Turns as Turns
 
 ACCOUNT = "default"
 STOP_S = 3.0  # to save what was cut short; what cannot be saved is ended by the next start
@@ -116,51 +125,6 @@ class App:
                 await entry.done.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """What everything stands on: the stores, the process's own means."""
-
-    settings: Settings
-    stores: Stores
-    spool: Spool | None
-    tasks: Tasks
-    files: FileParts
-    ask: AskModel
-    prices: Prices
-    metrics: Metrics
-    clock: SystemClock
-    ids: Ids
-
-    @property
-    def conversation_changes(self) -> Changes:
-        """What is told of conversations."""
-        return self.stores.signals.topic("conversation")
-
-    @property
-    def truth(self) -> Database:
-        """The database of the truth."""
-        return self.stores.truth
-
-    @property
-    def log(self) -> LastingLog:
-        """The event log of stored responses."""
-        return self.stores.log
-
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """The use cases of responses, wired to each other."""
-
-    truth: Responses
-    live: Live
-    create: CreateResponse
-    cancel: CancelResponse
-    follow: FollowResponse
-    recover: RecoverResponses
-    known: KnownLog
-    heed: HeedWishes
-
-
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncGenerator[App, None]:
     """Open everything under the data folder's lock, recover, and yield a server that may take requests.
@@ -169,7 +133,7 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
     """
     async with AsyncExitStack() as stack:
         base = await _open(settings, stack)
-        engine = _engine(base)
+        engine = engines.wire(base)
         keys = Keys(base.truth)
         await _bootstrap_key(settings, keys)
         app = App(engine.live, partial(_first_key, keys))
@@ -179,23 +143,11 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
             await engine.recover()
             await base.stores.servers.tidy()
         else:
-            _share(base, engine)
+            engines.share(base, engine)
         base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
         base.tasks(base.files.sweep, name="blob sweep")
         base.tasks(Housekeeping(base.truth, base.stores.local_log, base.clock.now, report).run, name="housekeeping")
         yield app
-
-
-def _share(base: _Base, engine: _Engine) -> None:
-    """Hold what is this server's among others, and take over what is left by those who die."""
-    servers = base.stores.servers
-    strays = LetStraysGo(
-        engine.truth, engine.live, base.clock, fences=servers, known=engine.known, fence=base.stores.fence
-    )
-    sweeps = (strays, engine.recover, base.files.queue.reclaim, servers.tidy)
-    base.tasks(engine.heed.run, name="wishes to cancel")
-    base.tasks(Heartbeat(servers, engine.known, report).run, name="heartbeat")
-    base.tasks(Reaper(servers, sweeps, report).run, name="reaper")
 
 
 @contextmanager
@@ -211,7 +163,7 @@ def _metrics(settings: Settings) -> Generator[Metrics]:
         yield metrics
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
+async def _open(settings: Settings, stack: AsyncExitStack) -> Base:
     """Open what must be closed again; the tasks last, so that they end before what they use."""
     clock, ids = SystemClock(), Ids()
     stores = await open_stores(settings, stack, clock)
@@ -224,7 +176,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     with blamed(path):
         catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
-    return _Base(
+    return Base(
         settings,
         stores,
         spool,
@@ -238,63 +190,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Base:
     )
 
 
-def _engine(base: _Base) -> _Engine:
-    truth = CountedResponses(
-        base.truth,
-        base.clock,
-        base.prices,
-        metrics=base.metrics,
-        changes=base.conversation_changes,
-        judge=base.stores.judge,
-    )
-    alone, cancels = base.stores.alone, base.stores.signals.topic("cancel")
-    wishes = StoredWishes(base.truth)
-    turns = Turns() if alone else SharedTurns(StoredTurns(base.truth), base.conversation_changes)
-    live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
-    base.metrics.running = lambda: len(live.all_running())
-    unstored_log = MemoryEventLog(time.monotonic)
-    ports = Ports(
-        truth,
-        base.log,
-        unstored_log,
-        ask=base.ask,
-        search=base.files.search,
-        prepare=PrepareRequest(base.files.attachments),
-        renderer=ResponseEvents(),
-        clock=base.clock,
-        new_id=base.ids,
-        report=report,
-        fence=base.stores.fence,
-        deadline_s=base.settings.chatbackend_response_deadline_s,
-    )
-    run = RunResponse(ports, live, turns)
-    known = KnownLog(live)
-    known.begin(base.stores.log_name)
-    return _Engine(
-        truth,
-        live,
-        CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
-        CancelResponse(truth, live, elsewhere=None if alone else CancelElsewhere(truth, wishes, cancels)),
-        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
-        recover=RecoverResponses(
-            ports,
-            run,
-            read_stored,
-            log=base.log,
-            fences=base.stores.servers,
-            known=known,
-            live=live,
-            turns=turns,
-            spawn=base.tasks,
-        ),
-        known=known,
-        heed=HeedWishes(wishes, live, cancels, report),
-    )
-
-
-def _web(
-    base: _Base, engine: _Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None
-) -> WebApp:
+def _web(base: Base, engine: Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
     watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
@@ -335,7 +231,7 @@ def _web(
 
 
 def _responses(
-    base: _Base, engine: _Engine, generate: Generate
+    base: Base, engine: Engine, generate: Generate
 ) -> tuple[ResponseRoutes, CompactRoutes, TokenCountRoutes]:
     """Return the routes of the Responses API."""
     limit, models = base.settings.chatbackend_max_body_bytes, base.ask.models
@@ -366,9 +262,7 @@ def _responses(
     )
 
 
-def _fronts(
-    base: _Base, generate: Generate, ledger: CountedLedger
-) -> tuple[ChatRoutes, EmbeddingRoutes, MessageRoutes]:
+def _fronts(base: Base, generate: Generate, ledger: CountedLedger) -> tuple[ChatRoutes, EmbeddingRoutes, MessageRoutes]:
     """Return the routes that relay to providers of their dialect."""
     limit = base.settings.chatbackend_max_body_bytes
     return (
@@ -390,7 +284,7 @@ def _fronts(
 
 
 def _conversations(
-    base: _Base, engine: _Engine, watch: KeyWatch, *, limit: int
+    base: Base, engine: Engine, watch: KeyWatch, *, limit: int
 ) -> tuple[ConversationRoutes, ConversationStreams, ResponseSockets]:
     """Return the routes of the Conversations API, and the sockets, which follow conversations too."""
     conversations = Conversations(base.truth, base.clock, base.conversation_changes)

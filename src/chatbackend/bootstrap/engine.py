@@ -1,0 +1,146 @@
+"""What responses need, wired: the use cases over the stores, alone or among others."""
+
+import time
+from dataclasses import dataclass
+
+from chatbackend.adapters.api.response_events import ResponseEvents
+from chatbackend.adapters.api.responses import read_stored
+from chatbackend.bootstrap.files import FileParts
+from chatbackend.bootstrap.stores import Stores
+from chatbackend.config import Settings
+from chatbackend.domain.pricing import Prices
+from chatbackend.infra.counted_truth import CountedResponses
+from chatbackend.infra.db.replicas import StoredTurns, StoredWishes
+from chatbackend.infra.db.responses import Responses
+from chatbackend.infra.db.spool import Spool
+from chatbackend.infra.db.transaction import Database
+from chatbackend.infra.heartbeat import Heartbeat, Reaper
+from chatbackend.infra.log.memory import MemoryEventLog
+from chatbackend.infra.metrics import Metrics
+from chatbackend.infra.system import Ids, SystemClock, Tasks, report
+from chatbackend.usecases.ask_model import AskModel
+from chatbackend.usecases.cancel_elsewhere import CancelElsewhere, HeedWishes
+from chatbackend.usecases.cancel_response import CancelResponse
+from chatbackend.usecases.create_response import CreateResponse
+from chatbackend.usecases.file_ports import Changes
+from chatbackend.usecases.follow_response import FollowResponse
+from chatbackend.usecases.known_log import KnownLog
+from chatbackend.usecases.let_strays_go import LetStraysGo
+from chatbackend.usecases.live import Live
+from chatbackend.usecases.ports import LastingLog
+from chatbackend.usecases.prepare_request import PrepareRequest
+from chatbackend.usecases.recover_responses import RecoverResponses
+from chatbackend.usecases.run_response import Ports, RunResponse
+from chatbackend.usecases.turns import SharedTurns, Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What everything stands on: the stores, the process's own means."""
+
+    settings: Settings
+    stores: Stores
+    spool: Spool | None
+    tasks: Tasks
+    files: FileParts
+    ask: AskModel
+    prices: Prices
+    metrics: Metrics
+    clock: SystemClock
+    ids: Ids
+
+    @property
+    def conversation_changes(self) -> Changes:
+        """What is told of conversations."""
+        return self.stores.signals.topic("conversation")
+
+    @property
+    def truth(self) -> Database:
+        """The database of the truth."""
+        return self.stores.truth
+
+    @property
+    def log(self) -> LastingLog:
+        """The event log of stored responses."""
+        return self.stores.log
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The use cases of responses, wired to each other."""
+
+    truth: Responses
+    live: Live
+    create: CreateResponse
+    cancel: CancelResponse
+    follow: FollowResponse
+    recover: RecoverResponses
+    known: KnownLog
+    heed: HeedWishes
+
+
+def wire(base: Base) -> Engine:
+    """Wire the use cases."""
+    truth = CountedResponses(
+        base.truth,
+        base.clock,
+        base.prices,
+        metrics=base.metrics,
+        changes=base.conversation_changes,
+        judge=base.stores.judge,
+    )
+    alone, cancels = base.stores.alone, base.stores.signals.topic("cancel")
+    wishes = StoredWishes(base.truth)
+    turns = Turns() if alone else SharedTurns(StoredTurns(base.truth), base.conversation_changes)
+    live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
+    base.metrics.running = lambda: len(live.all_running())
+    unstored_log = MemoryEventLog(time.monotonic)
+    ports = Ports(
+        truth,
+        base.log,
+        unstored_log,
+        ask=base.ask,
+        search=base.files.search,
+        prepare=PrepareRequest(base.files.attachments),
+        renderer=ResponseEvents(),
+        clock=base.clock,
+        new_id=base.ids,
+        report=report,
+        fence=base.stores.fence,
+        deadline_s=base.settings.chatbackend_response_deadline_s,
+    )
+    run = RunResponse(ports, live, turns)
+    known = KnownLog(live)
+    known.begin(base.stores.log_name)
+    return Engine(
+        truth,
+        live,
+        CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
+        CancelResponse(truth, live, elsewhere=None if alone else CancelElsewhere(truth, wishes, cancels)),
+        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
+        recover=RecoverResponses(
+            ports,
+            run,
+            read_stored,
+            log=base.log,
+            fences=base.stores.servers,
+            known=known,
+            live=live,
+            turns=turns,
+            spawn=base.tasks,
+        ),
+        known=known,
+        heed=HeedWishes(wishes, live, cancels, report),
+    )
+
+
+def share(base: Base, engine: Engine) -> None:
+    """Hold what is this server's among others, and take over what is left by those who die."""
+    servers = base.stores.servers
+    strays = LetStraysGo(
+        engine.truth, engine.live, base.clock, fences=servers, known=engine.known, fence=base.stores.fence
+    )
+    sweeps = (strays, engine.recover, base.files.queue.reclaim, servers.tidy)
+    base.tasks(engine.heed.run, name="wishes to cancel")
+    base.tasks(Heartbeat(servers, engine.known, report).run, name="heartbeat")
+    base.tasks(Reaper(servers, sweeps, report).run, name="reaper")
