@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import anyio
@@ -60,6 +60,9 @@ def both(running: Cluster) -> Iterator[tuple[Replica, Replica]]:
     """Give the two servers; one that a test has killed is started again for the next."""
     first, second = running.servers
     yield first, second
+    for watch in Watch.opened:
+        watch.client.close()
+    Watch.opened.clear()
     for each in (first, second):
         if each.process is None:
             each.start()
@@ -68,10 +71,13 @@ def both(running: Cluster) -> Iterator[tuple[Replica, Replica]]:
 class Watch:
     """A stream as a client sees it."""
 
+    opened: ClassVar[list["Watch"]] = []
+
     def __init__(self, server: Replica, model: str, **more: object) -> None:
-        self.client = sdk.client(server)
+        self.server, self.client = server, sdk.client(server)
         create: Any = self.client.responses.create  # of any arguments
         self.stream: Iterator[Any] = create(model=model, input="Hello", stream=True, **more)
+        self.opened.append(self)
         self.events: list[Any] = []
         self.until(lambda: bool(self.events))
         self.id: str = self.events[0].response.id
@@ -88,8 +94,11 @@ class Watch:
         self.until(lambda: sum(event.type == "response.output_text.delta" for event in self.events) >= tokens)
 
     def rest(self) -> None:
-        """Read to the end."""
-        self.until(lambda: False)
+        """Read to the end; where the connection breaks, resume as clients do."""
+        try:
+            self.until(lambda: False)
+        except openai.APIConnectionError:
+            self.events += followed(self.server, self.id, after=self.events[-1].sequence_number)
 
 
 def followed(server: Replica, response_id: str, *, after: int | None = None) -> list[Any]:
@@ -229,6 +238,7 @@ def test_a_frozen_server_is_shut_out_and_writes_nothing_more(running: Cluster, b
     watch = Watch(first, LONG)
     watch.spoken()
     waiting = Watch(first, LATE)
+    _wait(lambda: ledger(running, waiting.id) == ["started"])
     first.freeze()
     try:
         events = followed(second, watch.id)

@@ -152,6 +152,10 @@ class OwnServer:
             assert time.monotonic() < until, "PostgreSQL does not start"
             time.sleep(0.05)
 
+    def crash(self) -> None:
+        """Stop it as a crash does."""
+        self.stop(signal.SIGQUIT)
+
     def freeze(self) -> None:
         """Let it and all its sessions do nothing, while they stay."""
         self._signal(signal.SIGSTOP)

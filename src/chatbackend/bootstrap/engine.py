@@ -94,21 +94,7 @@ def wire(base: Base) -> Engine:
     turns = Turns() if alone else SharedTurns(StoredTurns(base.truth), base.conversation_changes)
     live = Live(time.monotonic, max_running=base.settings.chatbackend_max_running)
     base.metrics.running = lambda: len(live.all_running())
-    unstored_log = MemoryEventLog(time.monotonic)
-    ports = Ports(
-        truth,
-        base.log,
-        unstored_log,
-        ask=base.ask,
-        search=base.files.search,
-        prepare=PrepareRequest(base.files.attachments),
-        renderer=ResponseEvents(),
-        clock=base.clock,
-        new_id=base.ids,
-        report=report,
-        fence=base.stores.fence,
-        deadline_s=base.settings.chatbackend_response_deadline_s,
-    )
+    ports = _ports(base, truth)
     run = RunResponse(ports, live, turns)
     known = KnownLog(live)
     known.begin(base.stores.log_name)
@@ -117,7 +103,7 @@ def wire(base: Base) -> Engine:
         live,
         CreateResponse(ports, run, live=live, turns=turns, spawn=base.tasks),
         CancelResponse(truth, live, elsewhere=None if alone else CancelElsewhere(truth, wishes, cancels)),
-        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=unstored_log),
+        follow=FollowResponse(truth, live, stored_log=base.log, unstored_log=ports.unstored_log),
         recover=RecoverResponses(
             ports,
             run,
@@ -131,6 +117,23 @@ def wire(base: Base) -> Engine:
         ),
         known=known,
         heed=HeedWishes(wishes, live, cancels, report),
+    )
+
+
+def _ports(base: Base, truth: CountedResponses) -> Ports:
+    return Ports(
+        truth,
+        base.log,
+        MemoryEventLog(time.monotonic),
+        ask=base.ask,
+        search=base.files.search,
+        prepare=PrepareRequest(base.files.attachments),
+        renderer=ResponseEvents(),
+        clock=base.clock,
+        new_id=base.ids,
+        report=report,
+        fence=base.stores.fence,
+        deadline_s=base.settings.chatbackend_response_deadline_s,
     )
 
 
