@@ -31,7 +31,8 @@ class Plan:
     clients: int = 12
     seed: int = 1
     longest_peace_s: float = 4.0
-    longest_freeze_s: float = 6.0
+    longest_absence_s: float = 6.0
+    longest_freeze_s: float = 22.0  # of a server: longer than its lease
     program: Sequence[str] = (str(PROGRAM),)
     model: str = "llama31/scripted-n60-d20"
 
@@ -84,7 +85,6 @@ async def _strike(plan: Plan, stands: Cluster, chance: random.Random, done: list
     """Kill or freeze something for a while, and bring it back."""
     server = chance.choice(stands.servers)
     name = f"server {stands.servers.index(server)}"
-    away_s = chance.uniform(0.2, plan.longest_freeze_s)
     faults: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
         (f"{name} killed", server.kill, server.start),
         (f"{name} frozen", server.freeze, server.thaw),
@@ -94,6 +94,7 @@ async def _strike(plan: Plan, stands: Cluster, chance: random.Random, done: list
         ("postgresql frozen", stands.postgres.freeze, stands.postgres.thaw),
     ]
     what, begin, finish = chance.choices(faults, (4, 2, 1, 1, 1, 1))[0]
+    away_s = chance.uniform(0.2, plan.longest_freeze_s if begin == server.freeze else plan.longest_absence_s)
     done.append(f"{what} for {away_s:.1f} s")
     await anyio.to_thread.run_sync(begin)
     with anyio.CancelScope(shield=True):

@@ -446,10 +446,12 @@ async def test_an_end_that_its_owner_tells_at_the_last_moment_is_told_once() -> 
 
         async def owner() -> None:
             await on.log.append(found.id, fence=0, expected=head, events=[last], ended=True)
+            on.trouble.plan("end", ZeroDivisionError())  # for whoever tells it again
 
         on.log.meanwhile = owner
         await recovered(on)
         assert (await on.types(found.id)).count("completed") == 1
+        assert (on.reports, len(on.trouble.waiting["end"])) == ([], 1)
 
 
 async def test_one_that_is_deleted_while_it_is_ended_is_told_nothing() -> None:
