@@ -40,7 +40,7 @@ test: lint ## everything, with 100% branch coverage demanded of domain, usecases
 test-servers: setup-dev .venv/.npm .venv/clients/.made .venv/clients-openai2/.made ## install the servers and clients that some tests talk to (they are skipped without)
 
 faults: setup-dev ## fifty kills and the planted bugs (minutes); CHATBACKEND_FAULT_KILLS and _SEED change them
-	@CHATBACKEND_FAULT_KILLS=$${CHATBACKEND_FAULT_KILLS:-50} $(BIN)/pytest -rs -s tests/faults
+	@CHATBACKEND_FAULT_KILLS=$${CHATBACKEND_FAULT_KILLS:-50} CHATBACKEND_FAULT_CLUSTER=$${CHATBACKEND_FAULT_CLUSTER:-30} $(BIN)/pytest -rs -s tests/faults
 
 bench: setup-dev ## repeatable measurements (long)
 	@test -f bench/run.py || { echo "make bench: bench/run.py does not exist yet" >&2; exit 1; }

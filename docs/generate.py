@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from chatbackend.adapters.providers.codec import Codec
 from chatbackend.adapters.providers.families.openai import OPENAI
-from chatbackend.config import LATER, ONLY, Settings
+from chatbackend.config import ONLY, Settings
 from chatbackend.domain.fitting import DROPPED
 from chatbackend.domain.models import ModelProfile
 from chatbackend.infra.registry import FAMILIES
@@ -22,7 +22,7 @@ BEGIN, END = (
     "<!-- Written by docs/generate.py from the families; a test holds them together. -->\n",
     "<!-- to here -->\n",
 )
-_OURS = ("chatbackend_", "database_")
+_OURS = ("chatbackend_", "database_", "redis_")
 _UNITS = {"CHATBACKEND_MAX_BODY_BYTES": 2**20, "CHATBACKEND_MAX_FILE_BYTES": 2**20}
 _HEAD = """\
 # Configuration
@@ -100,8 +100,7 @@ def configuration() -> str:
     """Return the whole page."""
     ours = [(name, field) for name, field in Settings.model_fields.items() if name.startswith(_OURS)]
     theirs = [(name, field) for name, field in Settings.model_fields.items() if not name.startswith(_OURS)]
-    refused = "".join(f"- `{name}`: {why}.\n" for name, why in LATER.items())
-    refused += "".join(f"- `{name}`, unless it begins with `{scheme}`.\n" for name, scheme in ONLY.items())
+    refused = "".join(f"- `{name}`, unless it begins with `{scheme}`.\n" for name, scheme in ONLY.items())
     return _HEAD + table(ours) + _MODELS + table(theirs) + _EXAMPLES + refused
 
 

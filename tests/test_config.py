@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbackend.config import LATER, ONLY, BadSetting, Settings, load
+from chatbackend.config import ONLY, BadSetting, Settings, load
 
 SECRET = "canary-s3cret"
 VARIABLES = sorted(name.upper() for name in Settings.model_fields)
@@ -94,11 +94,19 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(name: str
     assert SECRET not in line
 
 
-@pytest.mark.parametrize("name", sorted(LATER))
-def test_what_comes_later_is_said_to_come_later(name: str) -> None:
-    line = refusal(**{name: f"scheme://user:{SECRET}@host"})
-    assert line.startswith(name)
+@pytest.mark.parametrize("url", [f"http://user:{SECRET}@host", f"redis://:{SECRET}@host:0", f"redis://{SECRET}:x"])
+def test_an_address_that_is_no_redis_is_refused_without_being_shown(url: str) -> None:
+    line = refusal(REDIS_URL=url, DATABASE_URL="postgresql://localhost/chat")
+    assert line.startswith("REDIS_URL")
     assert SECRET not in line
+
+
+def test_a_redis_without_a_postgresql_is_refused() -> None:
+    line = refusal(REDIS_URL=f"redis://:{SECRET}@host")
+    assert "DATABASE_URL is not" in line
+    assert SECRET not in line
+    settings = load({"REDIS_URL": "rediss://:x@host/1", "DATABASE_URL": "postgresql://localhost/chat"})
+    assert settings.redis() == "rediss://:x@host/1"
 
 
 @pytest.mark.parametrize(("name", "scheme"), sorted(ONLY.items()))

@@ -7,6 +7,7 @@ import pytest
 
 from chatbackend.bootstrap import operate
 from chatbackend.config import load
+from tests.support.redis import ask, own_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +26,23 @@ async def test_a_search_that_would_know_words_alone_is_a_problem(
     assert problems == 1
     assert "embedder        FAIL" in lines
     assert "data folder     ok" in lines
+
+
+async def test_a_redis_is_told_of_and_what_to_mend_about_it(tmp_path: Path) -> None:
+    both = {"CHATBACKEND_DATA_DIR": str(tmp_path), "DATABASE_URL": "postgresql://me@127.0.0.1:1/chat"}
+    with own_redis(tmp_path / "redis") as server:
+        _, lines = await told(**both, REDIS_URL=server.url)
+        assert "redis           ok" in lines
+        await ask(server.url, "CONFIG", "SET", "maxmemory", 100_000_000)
+        await ask(server.url, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        _, lines = await told(**both, REDIS_URL=server.url)
+        assert "redis           FAIL  set maxmemory-policy to noeviction" in lines
+        await ask(server.url, "CONFIG", "SET", "requirepass", "other")
+        _, lines = await told(**both, REDIS_URL=server.url.replace("redis://", "redis://:s3cret@"))
+        assert "redis           FAIL  REDIS_URL: Redis cannot be used" in lines
+    _, lines = await told(**both, REDIS_URL=server.url)
+    assert "redis           FAIL  REDIS_URL: Redis cannot be used (nothing answers there)" in lines
+    assert "s3cret" not in lines
 
 
 async def test_an_endpoint_where_nothing_answers_is_named_by_its_variable(tmp_path: Path) -> None:

@@ -13,9 +13,6 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 
 from chatbackend.adapters.providers.family import ENTRY_POINTS, variable_of
 
-LATER = {
-    "REDIS_URL": "Redis comes with a later release; unset it to use the embedded event log",
-}
 _VISIBLE = re.compile("[!-~]+")  # what a header carries as it is
 ONLY = {"CHATBACKEND_BLOBS_URL": "file:", "CHATBACKEND_QUEUE_URL": "embedded:"}
 
@@ -40,6 +37,15 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("use postgresql://USER:PASSWORD@HOST/DATABASE, or unset it to use the embedded SQLite")
     if "," not in parts.netloc and parts.port == 0:  # reading it raises ValueError where it is none; hosts may be many
+        raise ValueError("use a port from 1 to 65535, or none")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("redis", "rediss"):
+        raise ValueError("use redis://:PASSWORD@HOST:PORT/DATABASE (rediss:// with TLS), or unset it for one server")
+    if parts.port == 0:  # reading it raises ValueError where it is none
         raise ValueError("use a port from 1 to 65535, or none")
     return value
 
@@ -85,6 +91,9 @@ class Settings(BaseModel):
     )
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
         None, description="PostgreSQL 15 or later for everything but the event log and files; see postgresql.md."
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+        None, description="Redis 7 or later for the event log, so that many servers share the database; see cluster.md."
     )
     chatbackend_bootstrap_key: Key | None = Field(None, description="The first API key, instead of a random one.")
     chatbackend_allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
@@ -168,6 +177,10 @@ class Settings(BaseModel):
         """Return the address of the PostgreSQL to use, None for the embedded SQLite."""
         return None if self.database_url is None else self.database_url.get_secret_value()
 
+    def redis(self) -> str | None:
+        """Return the address of the Redis that many servers share, None for one server alone."""
+        return None if self.redis_url is None else self.redis_url.get_secret_value()
+
     def endpoint(self, variable: str) -> str | None:
         """Return `<variable>_ENDPOINT`."""
         value: str | None = getattr(self, f"{variable.lower()}_endpoint", None)
@@ -198,7 +211,7 @@ class Settings(BaseModel):
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings. Raises: BadSetting with the one line to show."""
     environment = os.environ if environment is None else environment
-    _refuse_later(environment)
+    _refuse_other(environment)
     kind = _with_installed(environment)
     known = {name.lower(): value for name, value in environment.items() if name.lower() in kind.model_fields and value}
     values: dict[str, object] = {}
@@ -212,6 +225,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     key = settings.chatbackend_bootstrap_key
     if key is not None and len(key.get_secret_value()) < 8:
         raise BadSetting("CHATBACKEND_BOOTSTRAP_KEY is too short: use at least 8 characters.")
+    if settings.redis_url is not None and settings.database_url is None:
+        raise BadSetting("REDIS_URL is set, but DATABASE_URL is not: many servers need both, one server needs neither.")
     return settings
 
 
@@ -235,10 +250,7 @@ def _with_installed(environment: Mapping[str, str]) -> type[Settings]:
     return kind
 
 
-def _refuse_later(environment: Mapping[str, str]) -> None:
-    for name, mend in LATER.items():
-        if environment.get(name):
-            raise BadSetting(f"{name} is set, but {mend}.")
+def _refuse_other(environment: Mapping[str, str]) -> None:
     for name, scheme in ONLY.items():
         value = environment.get(name)
         if value and not value.startswith(scheme):
@@ -250,6 +262,6 @@ def _line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]).upper()
     # What stands before an @ in an address is a password.
-    secret = name.endswith(("_KEY", "DATABASE_URL")) or "@" in str(first["input"])
+    secret = name.endswith(("_KEY", "DATABASE_URL", "REDIS_URL")) or "@" in str(first["input"])
     value = "" if secret else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ')}."

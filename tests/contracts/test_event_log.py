@@ -89,7 +89,7 @@ async def numbers(log: EventLog, after: int = FROM_THE_START, limit: int = 10_00
     return [event.number for event in await log.read("r", after=after, limit=limit)]
 
 
-async def exists() -> bool:
+async def goes_on() -> bool:
     return True
 
 
@@ -304,7 +304,7 @@ async def test_followers_that_come_at_any_time_get_the_same_whole(log: EventLog)
 
     async def watch(after: int) -> None:
         found = [
-            event.number async for batch in follow(log, "r", after=after, idle_s=30, exists=exists) for event in batch
+            event.number async for batch in follow(log, "r", after=after, idle_s=30, goes_on=goes_on) for event in batch
         ]
         seen.append([after, *found])
 
@@ -330,7 +330,7 @@ async def test_many_owners_and_readers_at_once_stay_apart(log: EventLog) -> None
             await put(log, first, 4, name=name, ended=first == 36)
 
     async def watch(name: str) -> None:
-        batches = follow(log, name, after=FROM_THE_START, idle_s=30, exists=exists)
+        batches = follow(log, name, after=FROM_THE_START, idle_s=30, goes_on=goes_on)
         whole[name] = [event.number async for batch in batches for event in batch]
 
     names = [f"r{number}" for number in range(30)]

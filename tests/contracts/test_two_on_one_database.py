@@ -18,13 +18,13 @@ from chatbackend.domain.responses import CANCELLED, COMPLETED, Ask, Response, en
 from chatbackend.domain.vector_stores import Attachment
 from chatbackend.infra.db import jobs
 from chatbackend.infra.db.conversations import Conversations
-from chatbackend.infra.db.facts import Facts
 from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.postgres import PostgresDatabase
 from chatbackend.infra.db.responses import Responses
+from chatbackend.infra.db.servers import Servers
 from chatbackend.infra.db.transaction import Transaction
 from chatbackend.infra.log.wakeups import Wakeups
-from chatbackend.usecases.ports import Once
+from chatbackend.usecases.ports import Fenced, Once
 from tests.infra.db.file_world import ME as FILE_OWNER
 from tests.infra.db.file_world import world_on
 from tests.support.model_events import numbered
@@ -110,7 +110,7 @@ async def test_one_idempotency_key_makes_one_response(both: tuple[Process, Proce
     found = await at_once([lambda number=number: begin(number) for number in range(20)])
     assert len({response_id for response_id, _ in found}) == 1
     assert sum(fresh for _, fresh in found) == 1
-    assert len(await both[0].truth.orphans()) == 1
+    assert await both[0].truth.orphans() == 1
 
 
 async def test_one_key_on_two_servers_makes_one_response_each_time(both: tuple[Process, Process]) -> None:
@@ -152,7 +152,7 @@ async def test_a_response_ends_once_whoever_ends_it(both: tuple[Process, Process
         return await both[number % 2].truth.finish(ended, None, None)
 
     found = await at_once([lambda number=number: finish(number) for number in range(20)])
-    assert sum(found) == 1
+    assert all(found)
     kept = await both[0].truth.get(ME, made.id)
     assert kept is not None
     assert len(kept.output) == 1
@@ -198,16 +198,58 @@ async def test_every_job_is_claimed_by_one_worker(both: tuple[Process, Process])
     assert len(set(found)) == len(found)
 
 
-async def test_every_owner_has_an_epoch_of_its_own(both: tuple[Process, Process]) -> None:
+async def test_every_fence_is_given_out_once(both: tuple[Process, Process]) -> None:
     found: list[int] = []
 
     async def start(number: int) -> None:
-        facts = Facts(both[number % 2].database)
+        servers = Servers(both[number % 2].database, f"server {number}", lease_s=15)
         for _ in range(MANY // 5):  # one after the other: each is a transaction of its own
-            found.append(await facts.next_epoch())
+            found.append(await servers.draw("log"))
 
     await at_once([lambda number=number: start(number) for number in range(5)])
     assert sorted(found) == list(range(1, MANY + 1))
+
+
+async def test_of_many_that_take_over_each_response_gets_one_owner(both: tuple[Process, Process]) -> None:
+    for _ in range(MANY):
+        made, asked = response()
+        await both[0].truth.begin(made, asked, None)
+    taken: list[tuple[str, int]] = []
+
+    async def reap(number: int) -> None:
+        fence = await Servers(both[number % 2].database, f"server {number}", lease_s=60).draw("log")
+        while found := await both[number % 2].truth.take_over(fence=fence):
+            taken.extend((orphan.response.id, fence) for orphan in found)
+
+    await at_once([lambda number=number: reap(number) for number in range(8)])
+    assert len(taken) == len({response_id for response_id, _ in taken}) == MANY
+    for response_id, fence in taken:
+        found = await both[0].truth.get(ME, response_id)
+        assert found is not None
+        assert found.fence == fence
+
+
+async def test_a_takeover_beside_an_owner_that_ends_leaves_one_of_both(both: tuple[Process, Process]) -> None:
+    for number in range(20):
+        made, asked = response()
+        await both[0].truth.begin(made, asked, None)
+        end(made, COMPLETED, at=1)
+        fence = await Servers(both[1].database, f"reaper {number}", lease_s=60).draw("log")
+        outcomes: list[str] = []
+
+        async def finish(made: Response = made, outcomes: list[str] = outcomes) -> None:
+            try:
+                await both[0].truth.finish(made, None, None)
+                outcomes.append("ended")
+            except Fenced:
+                outcomes.append("fenced")
+
+        async def take(fence: int = fence, outcomes: list[str] = outcomes) -> None:
+            if await both[1].truth.take_over(fence=fence):
+                outcomes.append("taken")
+
+        await at_once([finish, take])
+        assert sorted(outcomes) in (["ended"], ["fenced", "taken"])
 
 
 @pytest.mark.parametrize("way", [0, 1])

@@ -83,7 +83,7 @@ def test_a_second_server_on_the_folder_is_refused_while_other_commands_work(serv
         ("LLAMA31_ENDPOINT", "http://127.0.0.1:99999/v1", "Port"),
         ("CLAUDE_ENDPOINT", "ftp://example.com", "http://"),
         ("DATABASE_URL", f"mysql://me:{SECRET}@db/chat", "unset it"),
-        ("REDIS_URL", f"redis://:{SECRET}@cache", "unset it"),
+        ("REDIS_URL", f"redis://:{SECRET}@cache", "DATABASE_URL"),
         ("CHATBACKEND_QUEUE_URL", f"celery+redis://:{SECRET}@cache", "embedded:"),
         ("CHATBACKEND_BLOBS_URL", f"s3://{SECRET}@bucket", "file:"),
         ("AZURE_OPENAI_ENDPOINT", "x.openai.azure.com", "https://"),

@@ -40,7 +40,7 @@ class Plan:
 async def run(plan: Plan, folder: Path) -> History:
     """Carry the plan out and return what happened; the server is stopped at the end."""
     history = History()
-    port = _free_port()
+    port = free_port()
     with (folder / "upstream.out").open("wb") as out:
         command = [sys.executable, str(UPSTREAM), "--port", str(port), "--log", str(folder / "upstream.log")]
         upstream = subprocess.Popen(command, stdout=out, stderr=out)
@@ -48,8 +48,8 @@ async def run(plan: Plan, folder: Path) -> History:
         env = {"LLAMA31_ENDPOINT": f"http://127.0.0.1:{port}/v1", "CHATBACKEND_LOG_LEVEL": "warning"}
         with Server(folder, env, program=plan.program) as server:
             await _storm(plan, server, history)
-            await _collect(server, history)
-        _upstream_count(folder / "upstream.log", history)
+            await collect(server, history)
+        upstream_count(folder / "upstream.log", history)
         _read_truth(folder / "data" / "truth.db", history)
         return history
     finally:
@@ -58,7 +58,7 @@ async def run(plan: Plan, folder: Path) -> History:
 
 
 async def _storm(plan: Plan, server: Server, history: History) -> None:
-    target = Target(server.url, server.key, plan.model)
+    target = Target([server.url], server.key, plan.model)
     over = anyio.Event()
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=15)
@@ -68,7 +68,7 @@ async def _storm(plan: Plan, server: Server, history: History) -> None:
                 for number in range(plan.clients):
                     transport = plan.transports[number % len(plan.transports)]
                     client = Client(session, target, history, transport=transport, seed=plan.seed * 1000 + number)
-                    group.start_soon(_ask_on, client, history, number, over)
+                    group.start_soon(ask_on, client, history, number, over)
                 chance = random.Random(plan.seed)  # noqa: S311 - repeatable, not secret
                 for _ in range(plan.kills):
                     await anyio.sleep(chance.uniform(0.02, plan.longest_life_s))
@@ -77,7 +77,7 @@ async def _storm(plan: Plan, server: Server, history: History) -> None:
                 over.set()
 
 
-async def _ask_on(client: Client, history: History, number: int, over: anyio.Event) -> None:
+async def ask_on(client: Client, history: History, number: int, over: anyio.Event) -> None:
     turn = 0
     while not over.is_set():
         key = f"client-{number}-turn-{turn}"
@@ -87,7 +87,7 @@ async def _ask_on(client: Client, history: History, number: int, over: anyio.Eve
         turn += 1
 
 
-async def _collect(server: Server, history: History) -> None:
+async def collect(server: Server, history: History) -> None:
     """Ask the server, when all is quiet, for everything that was acknowledged."""
     headers = {"authorization": f"Bearer {server.key}"}
     ids = sorted({response_id for found in history.acknowledged.values() for response_id in found})
@@ -115,7 +115,7 @@ async def _held(session: aiohttp.ClientSession, url: str) -> Held | None:
     return Held(response, [Seen(event["sequence_number"], event["type"], body) for event, body in events])
 
 
-def _upstream_count(log: Path, history: History) -> None:
+def upstream_count(log: Path, history: History) -> None:
     for line in log.read_text().splitlines():
         row = json.loads(line)
         usage: dict[str, int] = row["usage"] or {}
@@ -143,7 +143,7 @@ def summary(plan: Plan, history: History) -> str:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -25,9 +25,9 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Target:
-    """The server under test; its address stays the same over restarts."""
+    """The servers under test, any of which may be asked; their addresses stay the same over restarts."""
 
-    url: str
+    urls: Sequence[str]
     key: str
     model: str
     headers: dict[str, str] = field(init=False)
@@ -84,7 +84,7 @@ class Client:
 
     async def _over_sse(self, key: str, watch: Watch) -> AsyncGenerator[Seen, None]:
         """Create, or resume what is known, over HTTP."""
-        base = f"{self._target.url}/v1/responses"
+        base = f"{self._chance.choice(self._target.urls)}/v1/responses"
         if watch.response_id:
             query = urlencode({"stream": "true", "starting_after": watch.events[-1].number})
             call = self._session.get(f"{base}/{watch.response_id}?{query}", headers=self._target.headers)
@@ -103,7 +103,7 @@ class Client:
 
     async def _over_socket(self, key: str, watch: Watch) -> AsyncGenerator[Seen, None]:
         """Create, or resume what is known, over a WebSocket."""
-        url = self._target.url.replace("http", "ws", 1) + "/v1/responses"
+        url = self._chance.choice(self._target.urls).replace("http", "ws", 1) + "/v1/responses"
         if watch.response_id:
             url += "?" + urlencode({"resume": watch.response_id, "starting_after": watch.events[-1].number})
         async with self._session.ws_connect(url, headers=self._target.headers) as socket:
@@ -114,8 +114,9 @@ class Client:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     break
                 data = message.data.encode()
-                if msgspec.json.decode(data)["type"] == "error":
-                    raise Refused(message.data)
+                said = msgspec.json.decode(data)
+                if said["type"] == "error":
+                    raise aiohttp.ClientConnectionError if said.get("status") == 503 else Refused(message.data)
                 yield _seen(data)
 
 

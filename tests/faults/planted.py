@@ -60,8 +60,10 @@ def splice() -> None:
     recover_responses._BEFORE_OUTPUT = _Everything()
     take_over = recover_responses.RecoverResponses._take_over
 
-    async def again(recover: recover_responses.RecoverResponses, orphan: Orphan) -> None:
-        await take_over(recover, replace(orphan, attempts=1))
+    async def again(
+        recover: recover_responses.RecoverResponses, orphan: Orphan, found: recover_responses._Found
+    ) -> bool:
+        return await take_over(recover, replace(orphan, attempts=1, takeovers=1), found)
 
     recover_responses.RecoverResponses._take_over = again
 

@@ -30,7 +30,7 @@ from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import Begun, Call, Deployment, Extent, LogEvent, Once, Orphan, Renderer
+from chatbackend.usecases.ports import Begun, Call, Deployment, Ended, Extent, Fenced, LogEvent, Once, Orphan, Renderer
 from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.steer_response import SteeringFate, SteerResponse
@@ -78,17 +78,20 @@ class Row:
     response: Response
     ask: Ask
     numbers_reserved: int = NUMBERS_PER_BLOCK
+    takeovers: int = 0
+    cancel_requested: bool = False
 
 
 class FakeTruth:
-    """`Truth` in memory."""
+    """`Truth` in memory. Fences in `living` are held by somebody; `logs` is what their owners knew of the event log."""
 
     def __init__(self, happened: list[str], trouble: Trouble) -> None:
         self.rows: dict[str, Row] = {}
         self.ledger: dict[str, tuple[str, str, Usage | None]] = {}  # call -> response, state, usage
         self.once: dict[tuple[str, str | None], tuple[str, str]] = {}  # path, key -> body hash, response
         self.conversations: dict[str, int] = {}
-        self.abandoned = 0
+        self.living: set[int] = {1}
+        self.logs: dict[int, str] = {0: "log"}
         self.steers = FakeSteers(self._found, trouble.strike)
         self._happened = happened
         self._trouble = trouble
@@ -126,6 +129,7 @@ class FakeTruth:
 
     async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
         await self._do("start", f"{response.id} {call.attempt}")
+        self._check_owner(response)
         for known, (owner, state, usage) in self.ledger.items():
             if owner == response.id and state == "started":
                 self.ledger[known] = owner, before.outcome if before else "interrupted", usage
@@ -133,12 +137,14 @@ class FakeTruth:
         if response.id in self.rows:
             self.rows[response.id].response.status = "in_progress"
 
-    async def reserve(self, response_id: str, *, numbers: int) -> None:
-        await self._do("reserve", f"{response_id} {numbers}")
-        self.rows[response_id].numbers_reserved = numbers
+    async def reserve(self, response: Response, *, numbers: int) -> None:
+        await self._do("reserve", f"{response.id} {numbers}")
+        self._check_owner(response)
+        self.rows[response.id].numbers_reserved = numbers
 
     async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         await self._do("finish", f"{response.id} {response.status}")
+        self._check_owner(response)
         for known, (owner, state, _) in self.ledger.items():
             if owner == response.id and state == "started" and (call is None or call.id == known):
                 ended = settlement or Settlement(Usage(), "interrupted")
@@ -146,10 +152,14 @@ class FakeTruth:
         if not response.store:
             return True
         row = self.rows.get(response.id)
-        if row is None or row.response.ended:
-            return False
-        row.response = deepcopy(response)
-        return True
+        if row is not None and not row.response.ended:
+            row.response = deepcopy(response)
+        return row is not None
+
+    def _check_owner(self, response: Response) -> None:
+        row = self.rows.get(response.id)
+        if row is not None and row.response.fence != response.fence:
+            raise Fenced
 
     async def context(self, response: Response) -> list[Item]:
         await self._do("context", response.id)
@@ -172,24 +182,68 @@ class FakeTruth:
         row = self.rows.get(response_id)
         return deepcopy(row.response) if row is not None and row.response.principal == principal else None
 
-    async def look(self, response_id: str) -> Orphan | None:
-        row = self.rows.get(response_id)
-        return None if row is None else self._orphan(row)
-
     async def delete(self, principal: Principal, response_id: str) -> bool:
         await self._do("delete", response_id)
         return await self.get(principal, response_id) is not None and self.rows.pop(response_id, None) is not None
 
-    async def orphans(self) -> list[Orphan]:
-        return [self._orphan(row) for row in self.rows.values() if not row.response.ended]
+    def _left(self) -> list[Row]:
+        alive = [row for row in self.rows.values() if not row.response.ended]
+        return [row for row in alive if row.response.fence not in self.living]
+
+    async def orphans(self) -> int:
+        return len(self._left())
+
+    async def take_over(self, *, fence: int) -> list[Orphan]:
+        await self._do("take_over", str(fence))
+        return [self._taken(row, fence) for row in self._left()]
+
+    def _taken(self, row: Row, fence: int) -> Orphan:
+        log = self.logs.get(row.response.fence)
+        row.response.fence, row.takeovers = fence, row.takeovers + 1
+        return self._orphan(row, log)
+
+    async def owned(self, *, fence: int, before: float) -> list[str]:
+        await self._do("owned", f"{fence} {before:.0f}")
+        return [
+            name for name, row in self.rows.items() if row.response.fence == fence and row.response.created_at < before
+        ]
+
+    async def disown(self, response_id: str, *, fence: int, to: int) -> None:
+        await self._do("disown", response_id)
+        self.rows[response_id].response.fence = to
+
+    async def ended(self, response_ids: Sequence[str]) -> list[Ended]:
+        known = [(name, self.rows.get(name)) for name in response_ids]
+        return [
+            Ended(name, row and row.response.fence, row is not None and row.response.fence in self.living)
+            for name, row in known
+            if row is None or row.response.ended
+        ]
+
+    async def take_end(self, response_id: str, *, fence: int) -> Orphan | None:
+        await self._do("take_end", f"{response_id} {fence}")
+        row = self.rows.get(response_id)
+        if row is None or (row.response.fence != fence and row.response.fence in self.living):
+            return None
+        log = self.logs.get(row.response.fence)
+        row.response.fence = fence
+        return self._orphan(row, log)
 
     async def settle_abandoned(self) -> int:
         await self._do("settle_abandoned", "")
         return 0
 
-    def _orphan(self, row: Row) -> Orphan:
+    def _orphan(self, row: Row, log: str | None) -> Orphan:
         attempts = sum(owner == row.response.id for owner, _, _ in self.ledger.values())
-        return Orphan(deepcopy(row.response), row.ask.body, attempts, row.numbers_reserved)
+        return Orphan(
+            deepcopy(row.response),
+            row.ask.body,
+            attempts,
+            row.numbers_reserved,
+            row.takeovers,
+            log,
+            cancel_requested=row.cancel_requested,
+        )
 
     def states(self) -> list[str]:
         """Return the states of all ledger rows."""
@@ -206,11 +260,18 @@ class RecordingLog(MemoryEventLog):
         self.open_streams: list[str] = []
         self.taking = anyio.Event()
         self.taking.set()
+        self.name = "log"
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None  # is done once, before a stream is opened
+        self.steps: list[str] = []
 
     async def open(self, response_id: str, *, fence: int) -> int:
         await anyio.lowlevel.checkpoint()
         self._trouble.strike("open")
         self.open_streams.append(response_id)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        self.steps.append("open")
         return await super().open(response_id, fence=fence)
 
     async def append(
@@ -221,10 +282,48 @@ class RecordingLog(MemoryEventLog):
         await super().append(response_id, fence=fence, expected=expected, events=events, ended=ended)
         self._happened += [f"log {event.number} {event.type}" for event in events]
 
+    async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
+        self.steps.append("read")
+        return await super().read(response_id, after=after, limit=limit)
+
     async def unended(self) -> list[str]:
-        """See `UnendedLog.unended`."""
+        """See `LastingLog.unended`."""
         extents = {name: await self.extent(name) for name in self.open_streams}
         return [name for name, extent in extents.items() if extent is not None and not extent.ended]
+
+    async def lose_end(self, response_id: str) -> None:
+        """Come back without a stream's last event."""
+        kept = await self.read(response_id, after=-1, limit=100_000)
+        await self.delete(response_id)
+        await super().open(response_id, fence=1)
+        await super().append(response_id, fence=1, expected=0, events=kept[:-1], ended=False)
+
+    async def identity(self) -> str:
+        """See `LastingLog.identity`."""
+        self._trouble.strike("identity")
+        return self.name
+
+
+class FakeFences:
+    """`Fences` of one server: the first is 1."""
+
+    def __init__(self, truth: FakeTruth) -> None:
+        self.held = {1}
+        self._last = 1
+        self._truth = truth
+
+    async def draw(self, log: str) -> int:
+        """See `Fences.draw`."""
+        fence = self._last = self._last + 1
+        self.held.add(fence)
+        self._truth.living.add(fence)
+        self._truth.logs[fence] = log
+        return fence
+
+    def drop(self, fence: int) -> None:
+        """See `Fences.drop`."""
+        self.held.remove(fence)
+        self._truth.living.remove(fence)
 
 
 async def forever() -> None:
@@ -336,6 +435,7 @@ class Stage:
         self.reports: list[tuple[str, BaseException]] = []
         self.truth = FakeTruth(self.happened, self.trouble)
         self.log = RecordingLog(self.happened, self.trouble, self.clock)
+        self.fences = FakeFences(self.truth)
         self.unstored_log = RecordingLog(self.happened, self.trouble, self.clock)
         self.model = FakeModel(scripts, profile)
         self.search = FakeSearch(list(passages))
@@ -364,6 +464,7 @@ class Stage:
             clock=self.clock,
             new_id=self.new_id,
             report=self.ports.report,
+            fence=self.ports.fence,
         )
         self.steer = SteerResponse(self.truth, steers, self.ports.ask.models, live=self.live, new_id=self.new_id)
         self.fate = SteeringFate(steers, self.live, patience_s=0.01)

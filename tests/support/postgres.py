@@ -9,9 +9,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -97,6 +98,15 @@ async def _drop(url: str) -> None:
     await _run(await admin_url(), f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
 
+async def rows(url: str, query: str) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of a query."""
+    connection = await connect(url)
+    try:
+        return await connection.fetch(query)
+    finally:
+        await connection.close()
+
+
 async def _run(url: str, statement: str) -> None:
     connection = await connect(url)
     try:
@@ -141,6 +151,25 @@ class OwnServer:
             assert self._process.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < until, "PostgreSQL does not start"
             time.sleep(0.05)
+
+    def crash(self) -> None:
+        """Stop it as a crash does."""
+        self.stop(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """Let it and all its sessions do nothing, while they stay."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        own = self._process.pid
+        for pid in (own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())):
+            with suppress(ProcessLookupError):  # a session that ends by itself
+                os.kill(pid, how)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop: SIGINT ends every session at once (`fast`), SIGQUIT leaves everything as a crash does."""

@@ -120,6 +120,12 @@ class OwnRedis:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def empty(self) -> None:
+        """Forget everything."""
+        with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(64).startswith(b"+OK")
+
     def written(self) -> int:
         """Return the size of what it has written down."""
         return self._file().stat().st_size

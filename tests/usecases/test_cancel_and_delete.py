@@ -74,6 +74,12 @@ async def test_what_has_ended_is_returned_as_it_is() -> None:
         assert await on.cancel(ME, found.id) == found
 
 
+async def test_without_other_servers_what_nobody_runs_yet_is_returned_as_it_is() -> None:
+    async with stage(HELLO) as on:
+        orphan = on.orphan()
+        assert (await on.cancel(ME, orphan.id)).status == "queued"
+
+
 @pytest.mark.parametrize("store", [True, False])
 async def test_a_foreign_response_is_not_there_to_be_stopped_or_deleted(*, store: bool) -> None:
     async with stage(ENDLESS) as on:

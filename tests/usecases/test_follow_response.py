@@ -145,7 +145,7 @@ class Hasty(MemoryEventLog):
         return () if self.looks == 1 else await super().read(response_id, after=after, limit=limit)
 
 
-async def exists() -> bool:
+async def goes_on() -> bool:
     return True
 
 
@@ -154,7 +154,7 @@ async def test_an_end_that_is_written_between_two_looks_is_not_missed() -> None:
     await log.open("r", fence=1)
     events = [LogEvent(0, "response.created", b"{}"), LogEvent(1, "response.completed", b"{}")]
     await log.append("r", fence=1, expected=0, events=events, ended=True)
-    batches = follow(log, "r", after=0, idle_s=5, exists=exists)
+    batches = follow(log, "r", after=0, idle_s=5, goes_on=goes_on)
     assert [event.number async for batch in batches for event in batch] == [1]
 
 
@@ -185,7 +185,7 @@ class Impatient(MemoryEventLog):
 @pytest.mark.parametrize("after", [None, -1])
 async def test_a_client_is_told_that_we_live_each_time_that_nothing_came(after: int | None) -> None:
     log = Impatient(lambda: 0.0)
-    batches = follow(log, "r", after=after, idle_s=5, exists=exists)
+    batches = follow(log, "r", after=after, idle_s=5, goes_on=goes_on)
     for _ in range(3):
         assert await anext(batches) == ()
     await log.open("r", fence=1)

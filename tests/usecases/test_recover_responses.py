@@ -13,7 +13,8 @@ from chatbackend.domain.events import Finished, ModelEvent, TextDelta, ToolCallD
 from chatbackend.domain.items import InputText, Item, Message, text_of
 from chatbackend.domain.responses import COMPLETED, Response, end
 from chatbackend.domain.steering import Steer
-from chatbackend.usecases.ports import Fenced
+from chatbackend.usecases.known_log import KnownLog
+from chatbackend.usecases.ports import Fenced, LastingLog
 from chatbackend.usecases.recover_responses import RecoverResponses
 from tests.support.fakes import ME, Stage, Step, stage
 from tests.support.model_events import numbered
@@ -24,25 +25,28 @@ AGAIN: list[Step] = [TextDelta("again"), Finished("stop")]
 EVENTS = ResponseEvents()
 
 
-def recovery(on: Stage, *, lost_tail: bool = False) -> RecoverResponses:
+def recovery(on: Stage, *, log: LastingLog | None = None, known: KnownLog | None = None) -> RecoverResponses:
     return RecoverResponses(
         on.ports,
         on.run,
         read_stored,
-        log=on.log,
+        log=log or on.log,
+        fences=on.fences,
+        known=known or KnownLog(on.live),
         steers=on.truth.steers,
         succeed=on.succeed,
         live=on.live,
         turns=on.turns,
         spawn=on.spawn,
-        lost_tail=lost_tail,
         retry_s=0.001,
     )
 
 
 async def recovered(on: Stage, *, lost_tail: bool = False) -> None:
     """Recover, and wait until everything has settled."""
-    await recovery(on, lost_tail=lost_tail)()
+    if lost_tail:
+        on.log.name = "another"
+    await recovery(on)()
     with anyio.fail_after(10):
         await anyio.wait_all_tasks_blocked()
         for entry in on.live.all_running():
@@ -236,27 +240,10 @@ async def test_one_that_was_never_asked_anything_has_used_nothing() -> None:
 
 async def test_a_stream_of_a_response_that_has_just_begun_is_left_alone() -> None:
     async with stage(AGAIN) as on:
-
-        class Late:
-            async def unended(self) -> list[str]:
-                """Return a stream whose response began after the orphans were counted."""
-                late = on.orphan()
-                await logged(on, late)
-                return [late.id]
-
-        recover = RecoverResponses(
-            on.ports,
-            on.run,
-            read_stored,
-            log=Late(),
-            steers=on.truth.steers,
-            succeed=on.succeed,
-            live=on.live,
-            turns=on.turns,
-            spawn=on.spawn,
-            lost_tail=False,
-        )
-        assert await recover() == 0
+        late = on.orphan()
+        await logged(on, late)
+        on.truth.living.add(0)
+        assert await recovery(on)() == 0
         await anyio.wait_all_tasks_blocked()
         [response_id] = on.truth.rows
         assert await on.types(response_id) == ["created"]
@@ -339,11 +326,176 @@ async def test_long_logs_are_read_whole() -> None:
         assert texts(truth(on, found).output) == ["x" * 2_500]
 
 
+async def test_one_whose_owners_died_twice_is_ended_whatever_they_had_done() -> None:
+    async with stage(AGAIN) as on:
+        first, second = on.orphan(), on.orphan(calls=1)
+        on.truth.rows[first.id].takeovers = 1
+        on.truth.rows[second.id].takeovers = 1
+        await recovered(on)
+        assert [truth(on, found).status for found in (first, second)] == ["incomplete", "incomplete"]
+        assert on.model.requests == []
+        assert (await on.types(first.id))[::2] == ["created"]
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_one_that_was_to_be_cancelled_ends_so_and_is_not_run(*, said: bool) -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=int(said))
+        on.truth.rows[found.id].cancel_requested = True
+        await logged(on, found, *([TextDelta("Hello")] if said else []))
+        await recovered(on)
+        kept = truth(on, found)
+        assert (kept.status, texts(kept.output)) == ("cancelled", ["Hello"] if said else [])
+        assert (await on.types(found.id))[-1] == "incomplete"
+        assert (on.model.requests, on.truth.states()) == ([], ["cancelled"] * said)
+
+
+async def test_one_that_was_taken_over_once_is_run() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        await recovered(on)
+        assert on.truth.rows[found.id].takeovers == 1
+        assert truth(on, found).status == "completed"
+
+
+async def test_the_log_is_taken_before_it_is_read_so_that_an_owner_that_lives_adds_nothing_unseen() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hel"))
+        head = len(await on.events(found.id))
+        late = EVENTS.lifecycle("response.in_progress", found, head)
+
+        async def owner() -> None:
+            await on.log.append(found.id, fence=0, expected=head, events=[late], ended=False)
+
+        on.log.meanwhile, on.log.steps = owner, []
+        await recovered(on)
+        assert on.log.steps[:2] == ["open", "read"]
+        with pytest.raises(Fenced):
+            await on.log.append(found.id, fence=0, expected=head + 1, events=[late], ended=False)
+        numbers = [event["sequence_number"] for event in await on.events(found.id)]
+        assert numbers == list(range(head + 2))
+        assert (await on.types(found.id))[-2:] == ["in_progress", "incomplete"]
+
+
+async def test_two_that_see_the_same_end_missing_tell_it_once() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        end(truth(on, found), COMPLETED, at=1)
+        for _ in range(2):
+            await recovery(on)()
+        await anyio.wait_all_tasks_blocked()
+        assert (await on.types(found.id)).count("completed") == 1
+
+
+async def test_an_end_that_a_living_server_is_about_to_tell_is_left_to_it() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        end(truth(on, found), COMPLETED, at=1)
+        on.truth.living.add(0)
+        await recovered(on)
+        assert (await on.types(found.id))[-1] == "output_text.delta"
+        assert on.fences.held == {1}
+
+
+async def test_an_end_of_its_own_that_the_log_has_lost_is_told_again_under_an_unused_number() -> None:
+    async with stage(AGAIN) as on:
+        known = KnownLog(on.live)
+        known.begin("log")
+        response_id = (await on.answered()).id
+        await on.log.lose_end(response_id)
+        on.log.name = "another"
+        await recovery(on, known=known)()
+        assert known.name == "log"  # not yet: the end is missing
+        await anyio.wait_all_tasks_blocked()
+        numbers = [event["sequence_number"] for event in await on.events(response_id)]
+        assert numbers[-2:] == [len(numbers) - 2, 1_000]
+        assert (await on.types(response_id))[-1] == "completed"
+        await recovery(on, known=known)()
+        assert (known.name, on.fences.held) == ("another", {1})
+
+
+async def test_an_end_that_its_own_run_is_about_to_tell_is_left_to_that() -> None:
+    async with stage(AGAIN) as on:
+        response_id = (await on.answered()).id
+        await on.log.lose_end(response_id)
+        on.live.add(on.truth.rows[response_id].response, on.ask())
+        await recovery(on)()
+        await anyio.wait_all_tasks_blocked()
+        assert (await on.types(response_id))[-1] != "completed"
+
+
+async def test_an_end_that_another_server_takes_first_is_left_to_it() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        end(truth(on, found), COMPLETED, at=1)
+        await recovery(on)()
+        truth(on, found).fence = 99
+        on.truth.living.add(99)
+        await anyio.wait_all_tasks_blocked()
+        assert (await on.types(found.id))[-1] == "output_text.delta"
+
+
+async def test_an_end_that_its_owner_tells_at_the_last_moment_is_told_once() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan(calls=1)
+        await logged(on, found, TextDelta("Hello"))
+        end(truth(on, found), COMPLETED, at=1)
+        head = len(await on.events(found.id))
+        last = EVENTS.lifecycle("response.completed", truth(on, found), head)
+
+        async def owner() -> None:
+            await on.log.append(found.id, fence=0, expected=head, events=[last], ended=True)
+            on.trouble.plan("end", ZeroDivisionError())  # for whoever tells it again
+
+        on.log.meanwhile = owner
+        await recovered(on)
+        assert (await on.types(found.id)).count("completed") == 1
+        assert (on.reports, len(on.trouble.waiting["end"])) == ([], 1)
+
+
+async def test_one_that_is_deleted_while_it_is_ended_is_told_nothing() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        on.truth.rows[found.id].takeovers = 1
+        await logged(on, found, TextDelta("Hello"))
+
+        async def delete() -> None:
+            del on.truth.rows[found.id]
+
+        on.log.meanwhile = delete
+        await recovered(on)
+        assert (await on.types(found.id))[-1] == "output_text.delta"
+
+
+async def test_a_takeover_that_may_have_happened_unseen_is_left_to_run_out() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan()
+        on.trouble.plan("take_over", Unavailable("no answer"))
+        with pytest.raises(Unavailable):
+            await recovery(on)()
+        assert on.fences.held == {1}
+        await recovered(on)
+        assert truth(on, found).status == "completed"
+
+
+async def test_a_server_that_stops_takes_nothing_over() -> None:
+    async with stage(AGAIN) as on:
+        on.orphan()
+        on.live.close()
+        assert await recovery(on)() == 0
+        assert on.happened == []
+
+
 async def test_nothing_to_recover_is_nothing_to_do() -> None:
     async with stage(AGAIN) as on:
         assert await recovery(on)() == 0
         await anyio.wait_all_tasks_blocked()
         assert on.happened == ["settle_abandoned "]
+        assert on.fences.held == {1}
 
 
 async def test_a_steered_response_that_ended_gets_its_successor() -> None:

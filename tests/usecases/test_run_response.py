@@ -450,6 +450,34 @@ async def test_more_numbers_are_reserved_before_they_are_used() -> None:
         assert len(numbers) > 1_500
 
 
+async def test_a_store_that_is_away_for_a_moment_ends_no_stream_that_needs_more_numbers() -> None:
+    said: list[Step] = [*[TextDelta("x") for _ in range(1_500)], Finished("stop")]
+    async with stage(said) as on:
+        on.trouble.plan("reserve", Unavailable("restarting"))
+        found = await on.answered()
+        assert (found.status, on.reports) == ("completed", [])
+
+
+async def test_a_server_that_stops_does_not_wait_for_more_numbers() -> None:
+    said: list[Step] = [*[TextDelta("x") for _ in range(1_500)], forever]
+    async with stage(said) as on:
+        on.trouble.plan("reserve", *[Unavailable("restarting")] * 2)
+        response_id = await on.started()
+        on.live.close()
+        found = await on.ended(response_id)
+        assert not found.ended  # the next start, or another server, ends it
+
+
+async def test_whoever_lost_a_response_before_it_dials_does_not_dial() -> None:
+    async with stage(HELLO) as on:
+        on.trouble.plan("start", Fenced())
+        response_id = await on.started()
+        entry = on.live.running(response_id)
+        assert entry is not None
+        await on.ended(response_id)
+        assert (entry.fenced, on.model.requests) == (True, [])
+
+
 async def test_a_log_that_lags_holds_the_generation_back() -> None:
     said: list[Step] = [*[TextDelta("x") for _ in range(3 * BACKLOG_EVENTS)], Finished("stop")]
     async with stage(said) as on:

@@ -3,11 +3,15 @@
 from random import Random
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbackend.usecases.turns import Turns
+from chatbackend.domain.errors import Unavailable
+from chatbackend.infra.log.wakeups import Wakeups
+from chatbackend.usecases.turns import SharedTurns, Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -67,3 +71,86 @@ async def test_without_a_conversation_nobody_waits() -> None:
     turns.enter(None, 0)
     await turns.wait(None, 0)
     turns.leave(None, 0)
+
+
+class Alive:
+    """`TurnsAlive`: the turns of one conversation, wherever they run."""
+
+    def __init__(self, *turns: int) -> None:
+        self.turns = set(turns)
+        self.looks = 0
+        self.errors: list[Exception] = []
+
+    async def lowest(self, conversation_id: str) -> int | None:
+        assert conversation_id == "a"
+        self.looks += 1
+        await anyio.lowlevel.checkpoint()
+        if self.errors:
+            raise self.errors.pop()
+        return min(self.turns, default=None)
+
+
+async def waiting(group: TaskGroup, turns: SharedTurns, turn: int) -> anyio.Event:
+    """Let a turn wait; return what is set once it may run."""
+    runs = anyio.Event()
+
+    async def wait() -> None:
+        await turns.wait("a", turn)
+        runs.set()
+
+    turns.enter("a", turn)
+    group.start_soon(wait)
+    await anyio.wait_all_tasks_blocked()
+    return runs
+
+
+async def test_a_turn_waits_for_earlier_ones_elsewhere() -> None:
+    alive, changes = Alive(1, 2, 4), Wakeups()
+    turns = SharedTurns(alive, changes, poll_s=60)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            runs = await waiting(group, turns, 4)
+            for ended in (2, 1):
+                assert not runs.is_set()
+                alive.turns.discard(ended)
+                changes.wake("a")
+                await anyio.wait_all_tasks_blocked()
+            assert runs.is_set()
+    assert alive.looks == 3
+
+
+async def test_a_turn_goes_on_though_nobody_tells_it() -> None:
+    alive = Alive(1, 2)
+    turns = SharedTurns(alive, Wakeups(), poll_s=0.001)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            runs = await waiting(group, turns, 2)
+            alive.errors.append(Unavailable("down"))
+            alive.turns.clear()
+            await runs.wait()
+
+
+async def test_an_earlier_turn_that_is_taken_over_to_here_goes_first() -> None:
+    alive, changes = Alive(1, 2), Wakeups()
+    turns = SharedTurns(alive, changes, poll_s=60)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            second = await waiting(group, turns, 2)
+            first = await waiting(group, turns, 1)
+            assert (first.is_set(), second.is_set()) == (True, False)
+            alive.turns.discard(1)
+            changes.wake("a")
+            await anyio.wait_all_tasks_blocked()
+            assert not second.is_set()
+            turns.leave("a", 1)
+            await second.wait()
+
+
+async def test_a_turn_that_nothing_was_before_asks_nobody() -> None:
+    alive = Alive()
+    turns = SharedTurns(alive, Wakeups())
+    turns.enter("a", 1)
+    await turns.wait("a", 1, behind=False)
+    turns.enter(None, 0)
+    await turns.wait(None, 0)
+    assert alive.looks == 0

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from chatbackend.adapters.wire.kept_answers import TellCallers
 from chatbackend.infra.db.requests import Requests
 from chatbackend.infra.db.transaction import Database
-from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.infra.system import report
 from chatbackend.usecases.answer_once import AnswerOnce
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import Clock, NewId, Spawn
+from chatbackend.usecases.ports import Clock, LastingLog, NewId, Spawn
 from chatbackend.usecases.record_answer import AnswerPorts
 from chatbackend.usecases.recover_answers import RecoverAnswers
 
@@ -24,7 +23,7 @@ class Answers:
 
 def answers(
     truth: Database,
-    log: SqliteEventLog,
+    log: LastingLog,
     live: Live,
     *,
     spawn: Spawn,

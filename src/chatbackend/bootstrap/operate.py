@@ -94,6 +94,7 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
     else:
         tell(f"data folder     ok    {folder}")
     problems += await _check_database(settings, tell)
+    problems += await _check_redis(settings, tell)
     missing = await anyio.to_thread.run_sync(absent)
     problems += missing is not None
     tell(
@@ -127,6 +128,21 @@ async def _check_database(settings: Settings, tell: Callable[[str], None]) -> bo
         return True
     tell(f"database        ok    PostgreSQL{'; the next start migrates it' if lacking else ''}")
     return False
+
+
+async def _check_redis(settings: Settings, tell: Callable[[str], None]) -> bool:
+    """Tell of the Redis, where one is set; return whether it is a problem."""
+    url = settings.redis()
+    if url is None:
+        return False
+    from chatbackend.bootstrap import redis  # noqa: PLC0415  # every other command starts faster without it
+
+    try:
+        mend = await redis.check(url)
+    except BadSetting as error:
+        mend = str(error)
+    tell(f"redis           FAIL  {mend}" if mend else "redis           ok")
+    return bool(mend)
 
 
 def _writable(folder: Path) -> bool:

@@ -22,13 +22,18 @@ from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.system import DataLock, report
 
 
-async def open_truth(url: str, stack: AsyncExitStack) -> PostgresDatabase:
-    """Open the database for the one server on it, migrated. Raises: BadSetting."""
+async def open_truth(url: str, stack: AsyncExitStack, *, shared: bool) -> PostgresDatabase:
+    """Open the database, migrated, for the one server on it, or for one of those that share it. Raises: BadSetting."""
     with explained():
-        owner = Owner(url, report, prepare=lambda: anyio.to_thread.run_sync(schema.upgrade, url))
+        owner = Owner(url, report, prepare=lambda: anyio.to_thread.run_sync(schema.upgrade, url), shared=shared)
         await stack.enter_async_context(owner)
         refuse_lacking(await anyio.to_thread.run_sync(schema.pending, url), "of DATABASE_URL")
-    return await stack.enter_async_context(PostgresDatabase(url, allowed=owner.check))
+    return await stack.enter_async_context(PostgresDatabase(url, allowed=None if shared else owner.check))
+
+
+async def open_for_leases(url: str, stack: AsyncExitStack) -> PostgresDatabase:
+    """Open the database once more, so that no heartbeat waits behind other writes."""
+    return await stack.enter_async_context(PostgresDatabase(url, writers=1, readers=1))
 
 
 @asynccontextmanager
@@ -113,7 +118,10 @@ def explained() -> Generator[None]:
     try:
         yield
     except Taken as error:
-        message = "DATABASE_URL: another server is running on this database. Stop it, or name another database."
+        message = (
+            "DATABASE_URL: another server is running on this database, and servers share one only if REDIS_URL is set "
+            "for each. Stop it, or name another database."
+        )
         raise BadSetting(message) from error
     except NewerDatabase as error:
         message = f"DATABASE_URL: the database lacks what a newer release took away ({error}). Start that release."

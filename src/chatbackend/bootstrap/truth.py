@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
-    """Open the truth for the one server on it, migrated; the data folder's lock is held. Raises: BadSetting."""
+    """Open the truth, migrated; the data folder's lock is held. Raises: BadSetting."""
     url, path = settings.postgres(), settings.chatbackend_data_dir / "truth.db"
     if url is not None:
         from chatbackend.bootstrap import postgres  # noqa: PLC0415  # as said above
 
-        return await postgres.open_truth(url, stack)
+        return await postgres.open_truth(url, stack, shared=settings.redis() is not None)
     with _explained(settings):
         await anyio.to_thread.run_sync(migrate.migrate, path)
         refuse_lacking(await anyio.to_thread.run_sync(migrate.pending, path), f"in '{path.parent}'")

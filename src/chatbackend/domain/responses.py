@@ -108,6 +108,7 @@ class Response:
     `turn` orders the responses of one conversation (0 without one). `created_at` and `completed_at`
     are whole seconds since the epoch. `incomplete_reason` is the API's own word, `detail` ours
     (shown as `chatbackend_reason`), or the exact code of a failure where the API's list has a coarse one.
+    `fence` says under which number its owner writes: a higher one shuts out a lower one.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Response:
     completed_at: int | None = None
     stream_id: str | None = None  # a socket's lane, so that a later socket names it too
     served: Served | None = None
+    fence: int = 0
 
     @property
     def ended(self) -> bool:

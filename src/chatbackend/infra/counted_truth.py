@@ -13,8 +13,10 @@ from chatbackend.usecases.ports import Call, Clock
 class CountedResponses(Responses):
     """`Truth` that counts. What a dead process left open is not counted: it was another process's."""
 
-    def __init__(self, database: Database, clock: Clock, prices: Prices, *, metrics: Metrics, changes: Changes) -> None:
-        super().__init__(database, clock, prices, changes=changes)
+    def __init__(
+        self, database: Database, clock: Clock, prices: Prices, *, metrics: Metrics, changes: Changes, judge: int
+    ) -> None:
+        super().__init__(database, clock, prices, changes=changes, judge=judge)
         self._metrics = metrics
         self._open: dict[str, Call] = {}
 

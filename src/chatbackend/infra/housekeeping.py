@@ -17,9 +17,12 @@ STREAMS_AT_ONCE = 20
 
 
 class Housekeeping:
-    """Sweeps now and then, in small transactions that hold nobody up. `now` gives seconds since the epoch."""
+    """Sweeps now and then, in small transactions that hold nobody up. `now` gives seconds since the epoch.
 
-    def __init__(self, truth: Database, log: SqliteEventLog, now: Callable[[], float], report: Report) -> None:
+    Many servers may do it on one database. Without `log`: that forgets by itself.
+    """
+
+    def __init__(self, truth: Database, log: SqliteEventLog | None, now: Callable[[], float], report: Report) -> None:
         self._truth = truth
         self._log = log
         self._now = now
@@ -43,5 +46,8 @@ class Housekeeping:
             await client_secrets.expire(tx, now=now)
 
         await self._truth.write(expire)
-        while await self._log.expire(before=now - KEEP_EVENTS_S, limit=STREAMS_AT_ONCE) == STREAMS_AT_ONCE:
+        while (
+            self._log is not None
+            and await self._log.expire(before=now - KEEP_EVENTS_S, limit=STREAMS_AT_ONCE) == STREAMS_AT_ONCE
+        ):
             continue  # each slice is a commit of its own, and others get theirs in between

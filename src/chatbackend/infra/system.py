@@ -96,11 +96,11 @@ class DataLock:
         self._path = folder / "lock"
         self._file: int | None = None
 
-    def take(self) -> None:
-        """Take the lock. Raises: AlreadyRunning."""
+    def take(self, *, shared: bool = False) -> None:
+        """Take the lock; `shared`: together with others who share it. Raises: AlreadyRunning."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise AlreadyRunning(str(self._path.parent)) from error

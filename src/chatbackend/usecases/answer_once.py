@@ -76,7 +76,7 @@ class AnswerOnce:
             self._live.leave(answering)
 
     def _follow(self, answer_id: str) -> Batches:
-        async def exists() -> bool:
+        async def goes_on() -> bool:
             return self._live.answering(answer_id) is not None
 
-        return follow(self._ports.log, answer_id, after=FROM_THE_START, idle_s=self._idle_s, exists=exists, ends=ENDS)
+        return follow(self._ports.log, answer_id, after=FROM_THE_START, idle_s=self._idle_s, goes_on=goes_on, ends=ENDS)

@@ -5,6 +5,7 @@ import anyio
 from chatbackend.domain.errors import NotFound, Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import CANCELLED, Response
+from chatbackend.usecases.cancel_elsewhere import CancelElsewhere
 from chatbackend.usecases.live import Entry, Live
 from chatbackend.usecases.ports import Truth
 
@@ -31,11 +32,17 @@ async def ended_response(truth: Truth, principal: Principal, entry: Entry) -> Re
 
 
 class CancelResponse:
-    """Cancels what runs; a response that has ended is returned as it is. `patience_s`: how long an end may take."""
+    """Cancels what runs; a response that has ended is returned as it is. `patience_s`: how long an end may take.
 
-    def __init__(self, truth: Truth, live: Live, *, patience_s: float = 10.0) -> None:
+    `elsewhere` stops what other processes run; without it there are none.
+    """
+
+    def __init__(
+        self, truth: Truth, live: Live, *, elsewhere: CancelElsewhere | None = None, patience_s: float = 10.0
+    ) -> None:
         self._truth = truth
         self._live = live
+        self._elsewhere = elsewhere
         self._patience_s = patience_s
 
     async def __call__(self, principal: Principal, response_id: str) -> Response:
@@ -47,8 +54,23 @@ class CancelResponse:
                 raise response_not_found(response_id)
             entry = self._live.running(response_id)
             if entry is None:
-                return found
+                return found if found.ended else await self._ended_elsewhere(principal, found)
         entry.stop(CANCELLED)
         with anyio.move_on_after(self._patience_s):
             await entry.done.wait()
+        if entry.done.is_set() and entry.response.store and not entry.saved:  # taken over meanwhile, perhaps
+            await self._ended_elsewhere(principal, entry.response)
         return await ended_response(self._truth, principal, entry)
+
+    async def _ended_elsewhere(self, principal: Principal, found: Response) -> Response:
+        """Have another process end the response, and return that; it as it is where there is none."""
+        if self._elsewhere is None:
+            return found
+        ended = None
+        with anyio.move_on_after(self._patience_s) as patience:
+            ended = await self._elsewhere(principal, found.id)
+        if patience.cancelled_caught:
+            raise Unavailable("The response was asked to stop, but it has not ended yet; ask again.")
+        if ended is None:
+            raise response_not_found(found.id)
+        return ended

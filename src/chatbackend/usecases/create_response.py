@@ -56,6 +56,7 @@ class CreateResponse:
             metadata=ask.metadata,
             shown=ask.shown,
             stream_id=ask.stream_id,
+            fence=self._ports.fence,
         )
         begun = await self._begin(response, ask, once)
         if not begun.fresh and not ask.store and self._live.unstored(principal, begun.response_id) is None:

@@ -296,14 +296,14 @@ class StoreFiles(Protocol):
 
 
 class Changes(Protocol):
-    """Wake-ups of those who watch a file, within this process: they carry only "something moved"."""
+    """Wake-ups of those who watch something (a file, a conversation): they carry only "something moved"."""
 
-    def event(self, file_id: str, /) -> anyio.Event:
-        """Return the event that the next `wake` of this file sets. Take it first, then look, then wait."""
+    def event(self, name: str, /) -> anyio.Event:
+        """Return the event that the next `wake` of this name sets. Take it first, then look, then wait."""
         ...
 
-    def wake(self, file_id: str, /) -> None:
-        """Wake whoever watches this file."""
+    def wake(self, name: str, /) -> None:
+        """Wake whoever watches what has this name, some time soon in other processes. Never waits, never fails."""
         ...
 
 

@@ -47,13 +47,14 @@ class FollowResponse:
         return self._events(principal, response_id, store=store, after=None)
 
     def _events(self, principal: Principal, response_id: str, *, store: bool, after: int | None) -> Batches:
-        async def exists() -> bool:
+        async def goes_on() -> bool:
             if store:
-                return await self._truth.get(principal, response_id) is not None
+                found = await self._truth.get(principal, response_id)
+                return found is not None and not found.ended
             return self._live.unstored(principal, response_id) is not None
 
         log = self._stored_log if store else self._unstored_log
-        return follow(log, response_id, after=after, idle_s=self._idle_s, exists=exists)
+        return follow(log, response_id, after=after, idle_s=self._idle_s, goes_on=goes_on)
 
 
 def check_cursor(extent: Extent | None, after: int) -> None:
@@ -77,14 +78,15 @@ async def follow(
     *,
     after: int | None,
     idle_s: float,
-    exists: Callable[[], Awaitable[bool]],
+    goes_on: Callable[[], Awaitable[bool]],
     ends: Collection[str] = TERMINAL_EVENTS,
 ) -> Batches:
     """Yield events above `after` in order, in batches, up to and including the terminal one, whose type is in `ends`.
 
     `after` is None for a response that has only just begun: nothing is read before something was written.
 
-    Yields an empty batch when nothing came for `idle_s` seconds. Ends early when the response is deleted.
+    Yields an empty batch when nothing came for `idle_s` seconds. Ends early when the response is deleted, or has ended
+    and its log is lost: `goes_on` is asked where the log knows nothing of it.
     """
     doubtful = after is not None  # nothing to read may mean that nothing will come
     if after is None:
@@ -100,7 +102,7 @@ async def follow(
             if events[-1].type in ends:
                 return
             continue
-        if doubtful and await _over(log, response_id, after, exists=exists):
+        if doubtful and await _over(log, response_id, after, goes_on=goes_on):
             return
         doubtful = True
         moved = await log.moved(response_id, after=after, timeout_s=idle_s)
@@ -108,9 +110,9 @@ async def follow(
             yield ()
 
 
-async def _over(log: EventLog, response_id: str, after: int, *, exists: Callable[[], Awaitable[bool]]) -> bool:
-    """Return whether nothing more will come: the end is behind the cursor, or the response was deleted."""
+async def _over(log: EventLog, response_id: str, after: int, *, goes_on: Callable[[], Awaitable[bool]]) -> bool:
+    """Return whether nothing more will come: the end is behind the cursor, or nobody will tell it."""
     extent = await log.extent(response_id)
     if extent is None:
-        return not await exists()
+        return not await goes_on()
     return extent.ended and extent.next <= after + 1  # the end may have come since the cursor looked

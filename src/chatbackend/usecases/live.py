@@ -16,15 +16,17 @@ from chatbackend.domain.steering import Steer
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it. `steered`: somebody offered it
-    steering, which lies in `steers` where the response is not stored, and else in the truth; `turning`: some was
-    accepted; `over`: it takes no more. `whole`: no item is half made, so that it may stop here.
+    `saved` says that its end is committed: before that nothing may be told of it. `fenced`: another process has it.
+    `steered`: somebody offered it steering, which lies in `steers` where the response is not stored, and else in the
+    truth; `turning`: some was accepted; `over`: it takes no more. `whole`: no item is half made, so that it may stop
+    here.
     """
 
     response: Response
     ask: Ask
     outcome: Outcome | None = None
     saved: bool = False
+    fenced: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float | None = None

@@ -238,11 +238,15 @@ class EventLog(Protocol):
         ...
 
 
-class UnendedLog(Protocol):
-    """What recovery asks of a log that outlives processes."""
+class LastingLog(EventLog, Protocol):
+    """A log that outlives processes: what recovery asks of it beside the events."""
 
-    async def unended(self) -> list[str]:
-        """Return the ids of streams that lack their terminal event."""
+    async def unended(self) -> Sequence[str]:
+        """Return the ids of streams that lack their terminal event; a few may have got it, or never begun."""
+        ...
+
+    async def identity(self) -> str:
+        """Return what this log is called; another name means that it may have lost events. Raises: Unavailable."""
         ...
 
 
@@ -300,16 +304,35 @@ class Call:
 
 @dataclass(slots=True)
 class Orphan:
-    """A response that its dead owner left unfinished. `attempts` counts its started upstream calls."""
+    """A response that its dead owner left. `attempts` counts its started upstream calls, `takeovers` its owners so far.
+
+    `log` is the identity of the event log when it held all that the dead owner had written, None where that is unknown.
+    `cancel_requested`: somebody wished it to be cancelled (`Wishes`), and its owner died before it did.
+    """
 
     response: Response
     body: bytes
     attempts: int
     numbers_reserved: int
+    takeovers: int = 0
+    log: str | None = None
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A response that has ended, under which fence, and whether a server holds that; without a fence it is deleted."""
+
+    response_id: str
+    fence: int | None
+    owned: bool
 
 
 class Truth(Protocol):
-    """Responses, their items and the ledger. Every method is one transaction, committed when it returns."""
+    """Responses, their items and the ledger. Every method is one transaction, committed when it returns.
+
+    A stored response is its owner's, by `response.fence`: `start`, `reserve` and `finish` raise Fenced for another.
+    """
 
     async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
         """Commit the input items and a `queued` response; set its `turn`, or find the earlier one.
@@ -327,7 +350,7 @@ class Truth(Protocol):
         """
         ...
 
-    async def reserve(self, response_id: str, *, numbers: int) -> None:
+    async def reserve(self, response: Response, *, numbers: int) -> None:
         """Raise the block of reserved event numbers."""
         ...
 
@@ -335,7 +358,8 @@ class Truth(Protocol):
         """Commit output items, status, usage and the ledger's settlement in one transaction.
 
         Without `call` any that is still open is settled; without `settlement`, as a dead owner's.
-        Returns False when the response was already terminal or is deleted: then nothing was changed but the ledger.
+        Returns False when the response is deleted: then nothing was changed but the ledger. One that its owner has
+        ended before stays as it is.
         """
         ...
 
@@ -351,16 +375,38 @@ class Truth(Protocol):
         """Return a stored response with its output, None when this owner has none of that id."""
         ...
 
-    async def look(self, response_id: str) -> Orphan | None:
-        """Return a stored response by id alone, whatever its state (recovery only)."""
-        ...
-
     async def delete(self, principal: Principal, response_id: str) -> bool:
         """Delete a response and its items for good; False when this owner has none of that id."""
         ...
 
-    async def orphans(self) -> list[Orphan]:
-        """Return every response that is not terminal, oldest first."""
+    async def orphans(self) -> int:
+        """Return how many responses have not ended and have no living owner."""
+        ...
+
+    async def take_over(self, *, fence: int) -> Sequence[Orphan]:
+        """Make this fence the owner of some responses that `orphans` counts, and return them, oldest first.
+
+        Of many that try at once each gets others. [] when there are none left.
+        """
+        ...
+
+    async def ended(self, response_ids: Sequence[str]) -> Sequence[Ended]:
+        """Return which of these have ended or are deleted."""
+        ...
+
+    async def take_end(self, response_id: str, *, fence: int) -> Orphan | None:
+        """Make this fence the owner of a response that has ended and has no living owner; None where that is untrue.
+
+        For a fence that owns it already, return it as it is.
+        """
+        ...
+
+    async def owned(self, *, fence: int, before: float) -> Sequence[str]:
+        """Return the ids of a fence's responses that have not ended and began before this second."""
+        ...
+
+    async def disown(self, response_id: str, *, fence: int, to: int) -> None:
+        """Move a response of one fence to another, which nobody holds: whoever takes over from the dead finds it."""
         ...
 
     async def settle_abandoned(self) -> int:

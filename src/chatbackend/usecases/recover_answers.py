@@ -5,30 +5,21 @@ beginning. What is in the log stays, and the end says that it was interrupted.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import anyio
 
 from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.kept_answers import ENDED, HEAD, WHOLE, interrupted, is_kept_answer
 from chatbackend.usecases.journal import LogWriter
-from chatbackend.usecases.ports import EventLog, Fenced, Report, Spawn
+from chatbackend.usecases.ports import Fenced, LastingLog, Report, Spawn
 from chatbackend.usecases.record_answer import Tell
-
-
-class KeptLog(EventLog, Protocol):
-    """A log that outlives processes."""
-
-    async def unended(self) -> list[str]:
-        """Return the ids of streams that lack their terminal event."""
-        ...
 
 
 class RecoverAnswers:
     """Ends what an earlier process left. Call once, before anything new is accepted."""
 
     def __init__(
-        self, log: KeptLog, tell: Tell, *, fence: int, report: Report, spawn: Spawn, retry_s: float = 1.0
+        self, log: LastingLog, tell: Tell, *, fence: int, report: Report, spawn: Spawn, retry_s: float = 1.0
     ) -> None:
         self._log = log
         self._tell = tell

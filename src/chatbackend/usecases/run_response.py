@@ -57,6 +57,8 @@ _OUTCOMES: dict[FinishReason, Outcome] = {
     "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
 }
 FINISH_RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0)  # waits between attempts to save an end; the last one again and again
+RESERVE_PATIENCE_S = 30.0  # of a stream that needs more numbers, before it is given up
+RESERVE_RETRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class RunResponse:
 
         `behind`: it starts out queued. `calls_before` were started by an earlier process.
         """
-        run = _Run(self._ports, entry, calls_before)
+        run = _Run(self._ports, self._live, entry, calls_before=calls_before)
         outcome = interrupted()
         try:
             outcome = await self._outcome(run, behind=behind)
@@ -106,6 +108,7 @@ class RunResponse:
                     if entry.steered and entry.saved:
                         await self._succeed(entry, self)
             finally:  # whatever happens, who waits for it goes on
+                entry.fenced = run.fenced
                 self._turns.leave(entry.response.conversation_id, entry.response.turn)
                 self._live.ended(entry)
 
@@ -117,7 +120,7 @@ class RunResponse:
                 try:
                     await run.open(behind=behind)
                     group.start_soon(run.pump)
-                    await self._turns.wait(entry.response.conversation_id, entry.response.turn)
+                    await self._turns.wait(entry.response.conversation_id, entry.response.turn, behind=behind)
                     with anyio.fail_after(self._ports.deadline_s):
                         outcome = await run.generate()
                 except TimeoutError:
@@ -150,8 +153,9 @@ class RunResponse:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, ports: Ports, entry: Entry, calls_before: int) -> None:
+    def __init__(self, ports: Ports, live: Live, entry: Entry, *, calls_before: int) -> None:
         self._ports = ports
+        self._live = live
         self.entry = entry
         self.fenced = False
         self._response = entry.response
@@ -164,7 +168,7 @@ class _Run:
             ports.log(store=entry.response.store),
             ports.renderer,
             entry.response,
-            fence=ports.fence,
+            fence=entry.response.fence,
             reserve=self._reserve if entry.response.store else None,
         )
 
@@ -288,7 +292,13 @@ class _Run:
         return not called and self._answer.begins_item(event)
 
     async def _reserve(self, numbers: int) -> None:
-        await self._ports.truth.reserve(self._response.id, numbers=numbers)
+        """Reserve numbers, patiently: a truth that is away for a while must not end what is streamed meanwhile."""
+        with anyio.move_on_after(RESERVE_PATIENCE_S):
+            while not self._live.closed:
+                with suppress(Unavailable):
+                    return await self._ports.truth.reserve(self._response, numbers=numbers)
+                await anyio.sleep(RESERVE_RETRY_S)
+        return await self._ports.truth.reserve(self._response, numbers=numbers)
 
     def _show_serving(self) -> None:
         """Tell in the response what it cost and who answered, if anybody was asked."""

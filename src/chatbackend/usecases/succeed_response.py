@@ -25,7 +25,16 @@ class Succeed:
     """Sees to the steering of ended responses. What it cannot do before the server stops, the next start does."""
 
     def __init__(
-        self, truth: Truth, steers: Steers, *, live: Live, spawn: Spawn, clock: Clock, new_id: NewId, report: Report
+        self,
+        truth: Truth,
+        steers: Steers,
+        *,
+        live: Live,
+        spawn: Spawn,
+        clock: Clock,
+        new_id: NewId,
+        report: Report,
+        fence: int,
     ) -> None:
         self._truth = truth
         self._steers = steers
@@ -34,6 +43,7 @@ class Succeed:
         self._clock = clock
         self._new_id = new_id
         self._report = report
+        self._fence = fence
 
     async def __call__(self, entry: Entry, run: Run) -> None:
         """See to an ended response's steering, however long the store refuses; `run` runs what is made."""
@@ -68,6 +78,7 @@ class Succeed:
             if not any(steer.state == "queued" for steer in known):
                 return  # what was offered came too late
         made = successor(parent, self._new_id("resp"), at=int(self._clock.now()))
+        made.fence = self._fence
         ask = successor_ask(entry.ask, parent, context=None if parent.store else await self._context(entry))
         try:
             await self._begin(entry, made, ask, run)

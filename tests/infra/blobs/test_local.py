@@ -38,6 +38,23 @@ async def content(blobs: LocalBlobs, key: str) -> bytes:
     return b"".join([piece async for piece in blobs.read(key)])
 
 
+async def test_in_a_shared_folder_only_what_is_old_is_taken_for_left_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    theirs, mine = (LocalBlobs(folder, new_id, shared=True) for _ in range(2))
+    await theirs.open()
+    fresh, old = await kept(theirs, b"fresh"), await kept(theirs, b"old")
+    writing, dead = await theirs.create(), await theirs.create()
+    for path in (folder / old[-2:] / old, *(folder / "unfinished").glob("*")):
+        os.utime(path, (0, 0))
+    await writing.write(b"x" * PIECE_BYTES)  # it is written to, and so it is young again
+    await mine.open()
+    assert await mine.keys() == [old]
+    assert await content(mine, (await writing.commit()).key) == b"x" * PIECE_BYTES
+    with pytest.raises(Unavailable):
+        await dead.commit()
+    assert await content(mine, fresh) == b"fresh"
+
+
 @pytest.mark.parametrize(
     "pieces", [(), (b"x",), (b"ab", b"", b"c" * 1000), (b"x" * PIECE_BYTES, b"y" * PIECE_BYTES, b"z")]
 )

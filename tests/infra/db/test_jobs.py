@@ -7,6 +7,8 @@ import pytest
 
 from chatbackend.domain.jobs import Job, JobKind
 from chatbackend.infra.db import jobs
+from chatbackend.infra.db.jobs import StoredJobs
+from chatbackend.infra.db.servers import Servers
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Transaction
 from tests.infra.db.file_world import World, open_world
@@ -86,7 +88,9 @@ async def test_a_failed_job_comes_back_later_and_later(world: World) -> None:
 
 
 async def test_a_job_that_is_given_up_stays_for_the_operators(world: World) -> None:
-    job = await add(world, "index", "1")
+    await add(world, "index", "1")
+    job = await world.jobs.claim()
+    assert job is not None
     await world.jobs.fail(job, "it failed", give_up=True)
     world.clock.time += 10_000
     assert await claimed(world) is None
@@ -109,3 +113,20 @@ async def test_jobs_of_dead_owners_are_taken_back(world: World) -> None:
     job = await world.jobs.claim()
     assert job is not None
     assert (job.subject, job.deaths, job.failures) == ("1", 1, 0)
+
+
+async def test_a_job_is_taken_back_from_a_dead_server_only_and_then_that_one_has_no_say_in_it(world: World) -> None:
+    dead, living = (Servers(world.database, name, lease_s=lease_s) for name, lease_s in (("dead", 0), ("living", 99)))
+    theirs = StoredJobs(world.database, world.clock, fence=await dead.draw(""))
+    mine = StoredJobs(world.database, world.clock, fence=await living.draw(""))
+    await add(world, "index", "1")
+    job = await theirs.claim()
+    assert job is not None
+    assert await mine.reclaim() == 1
+    again = await mine.claim()
+    assert again is not None
+    assert (again.id, again.deaths) == (job.id, 1)
+    await theirs.release(job)
+    await theirs.fail(job, "late", give_up=True)
+    assert await theirs.reclaim() == 0
+    assert await world.rows("SELECT state, failures FROM jobs") == [{"state": "running", "failures": 0}]

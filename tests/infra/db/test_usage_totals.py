@@ -47,7 +47,7 @@ class World:
         call, now = Call(f"call_{next(self._ids)}", 1, model, 5), int(at.timestamp() * 1e6)
 
         async def work(tx: Transaction) -> None:
-            await ledger_rows.add(tx, ledger_rows.begun(by, call, response_id=call.id, now=now))
+            await ledger_rows.add(tx, ledger_rows.begun(by, call, response_id=call.id, fence=0, now=now))
             if usage is not None:
                 await self._settling.settle(tx, call, Settlement(usage, outcome), now=now)
 

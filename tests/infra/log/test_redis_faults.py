@@ -34,7 +34,7 @@ async def log(server: OwnRedis) -> AsyncGenerator[RedisEventLog, None]:
 
 
 def hasty(url: str, *, patience_s: float = 30.0) -> RedisEventLog:
-    return RedisEventLog(url, timeout_s=0.5, patience_s=patience_s, poll_s=0.1)
+    return RedisEventLog(url, timeout_s=0.5, patience_s=patience_s, owner_patience_s=patience_s, poll_s=0.1)
 
 
 def event(number: int) -> LogEvent:
@@ -52,13 +52,13 @@ async def numbers(log: EventLog) -> list[int]:
     return [event.number for event in await log.read("r", after=-1, limit=1_000)]
 
 
-async def exists() -> bool:
+async def goes_on() -> bool:
     return True
 
 
 async def watched(log: EventLog, seen: list[LogEvent], after: int = -1) -> None:
     """Follow a stream to its end."""
-    async for batch in follow(log, "r", after=after, idle_s=30, exists=exists):
+    async for batch in follow(log, "r", after=after, idle_s=30, goes_on=goes_on):
         seen += batch
 
 
@@ -144,7 +144,6 @@ async def test_a_takeover_or_a_deletion_whose_reply_is_lost_is_done_once(server:
         await log.open("r", fence=1)
         await put(log, 0)
         for step in (
-            partial(log.leases.renew, "r", fence=1),
             partial(log.open, "r", fence=2),
             partial(log.delete, "r"),
         ):

@@ -60,10 +60,10 @@ async def set_back(server: OwnRedis, size: int) -> None:
 
 
 async def watched(log: RedisEventLog, seen: list[LogEvent]) -> None:
-    async def exists() -> bool:
+    async def goes_on() -> bool:
         return True
 
-    async for batch in follow(log, "resp_1", after=-1, idle_s=30, exists=exists):
+    async for batch in follow(log, "resp_1", after=-1, idle_s=30, goes_on=goes_on):
         seen += batch
 
 

@@ -1,4 +1,4 @@
-"""The log on Redis beyond the contract: leases by its clock, what is kept how long, readers in other processes."""
+"""The log on Redis beyond the contract: its name, what is kept how long, readers in other processes."""
 
 import itertools
 import subprocess
@@ -9,10 +9,10 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from chatbackend.domain.errors import Gone, Internal
-from chatbackend.infra.log.redis import Held, Lease, RedisEventLog
+from chatbackend.domain.errors import Internal
+from chatbackend.infra.log.redis import RedisEventLog
 from chatbackend.usecases.follow_response import follow
-from chatbackend.usecases.ports import Behind, EventLog, Fenced, LogEvent
+from chatbackend.usecases.ports import EventLog, Fenced, LogEvent
 from tests.support.redis import address, ask, prefix
 
 pytestmark = pytest.mark.anyio
@@ -36,14 +36,6 @@ async def put(log: EventLog, first: int, count: int = 1, *, fence: int = 1, ende
     if ended:
         events[-1] = LogEvent(first + count - 1, "response.completed", b"{}")
     await log.append("r", fence=fence, expected=first, events=events, ended=ended)
-
-
-async def run_out(log: RedisEventLog, name: str) -> None:
-    """Let the lease on "r" run out by the store's clock."""
-    assert await ask(address(), "HSET", f"{name}:{{r}}:meta", "until", 1) == 0
-    lease = await log.leases.look("r")
-    assert lease is not None
-    assert lease.expired
 
 
 async def test_a_number_has_the_stream_id_that_follows_it(name: str, log: RedisEventLog) -> None:
@@ -116,83 +108,20 @@ async def test_long_streams_are_read_in_pages_that_are_bounded(log: RedisEventLo
     assert found == list(range(2_500))
 
 
-async def test_the_lease_is_held_by_the_fence_that_took_it_and_renewed_by_appends(
-    name: str, log: RedisEventLog
-) -> None:
-    assert await log.leases.look("r") is None
-    await log.open("r", fence=4)
-    lease = await log.leases.look("r")
-    assert lease is not None
-    assert lease.fence == 4
-    assert 14 < lease.remaining_s <= 15
-    await run_out(log, name)
-    await put(log, 0, fence=4)
-    lease = await log.leases.look("r")
-    assert lease is not None
-    assert 14 < lease.remaining_s <= 15
+async def test_a_log_is_called_the_same_until_it_may_have_lost_events(log: RedisEventLog, name: str) -> None:
+    known = await log.identity()
+    async with RedisEventLog(address(), prefix=name) as other:
+        assert await other.identity() == known
+    await ask(address(), "DEL", f"{name}:mark")  # as emptying does
+    assert await log.identity() != known
 
 
-async def test_a_heartbeat_renews_a_lease_even_one_that_ran_out(name: str, log: RedisEventLog) -> None:
-    await log.open("r", fence=4)
-    await run_out(log, name)
-    await log.leases.renew("r", fence=4)
-    lease = await log.leases.look("r")
-    assert lease is not None
-    assert not lease.expired
-
-
-async def test_a_heartbeat_tells_an_owner_that_it_is_none(log: RedisEventLog) -> None:
-    with pytest.raises(Behind):
-        await log.leases.renew("r", fence=1)
-    await log.open("r", fence=2)
-    with pytest.raises(Fenced):
-        await log.leases.renew("r", fence=1)
-    with pytest.raises(Behind):
-        await log.leases.renew("r", fence=3)
-    await log.delete("r")
-    with pytest.raises(Gone):
-        await log.leases.renew("r", fence=2)
-    assert await log.leases.look("r") is None
-
-
-async def test_a_response_is_taken_over_only_when_its_lease_has_run_out(name: str, log: RedisEventLog) -> None:
-    assert await log.leases.take_over("r", fence=1) == 0
-    await put(log, 0, 3)
-    with pytest.raises(Held) as held:
-        await log.leases.take_over("r", fence=2)
-    assert 14 < held.value.remaining_s <= 15
-    await put(log, 3)
-    await run_out(log, name)
-    assert await log.leases.take_over("r", fence=2) == 4
-    assert await log.leases.take_over("r", fence=2) == 4  # the reply was lost
-    with pytest.raises(Fenced):
-        await put(log, 4)
-    with pytest.raises(Fenced):
-        await log.leases.take_over("r", fence=1)
-    await run_out(log, name)
-    with pytest.raises(Fenced):
-        await log.leases.take_over("r", fence=1)
-
-
-async def test_of_many_that_want_it_one_takes_over(name: str, log: RedisEventLog) -> None:
+async def test_an_ended_stream_that_is_looked_at_again_lacks_no_end(name: str, log: RedisEventLog) -> None:
     await log.open("r", fence=1)
-    await run_out(log, name)
-    taken, held = list[int](), list[int]()
-
-    async def reap(fence: int) -> None:
-        async with RedisEventLog(address(), prefix=name) as other:
-            try:
-                await other.leases.take_over("r", fence=fence)
-                taken.append(fence)
-            except (Held, Fenced):
-                held.append(fence)
-
-    async with anyio.create_task_group() as group:
-        for fence in range(2, 10):
-            group.start_soon(reap, fence)
-    assert len(taken) == 1
-    assert await log.leases.look("r") != Lease(1, 0)
-    assert sorted(taken + held) == list(range(2, 10))
+    await put(log, 0, ended=True)
+    assert await log.open("r", fence=2) == 1
+    await log.extent("r")  # behind what was posted
+    assert await log.unended() == []
 
 
 async def test_a_reply_of_redis_that_makes_no_sense_is_our_fault(name: str, log: RedisEventLog) -> None:
@@ -206,13 +135,13 @@ import sys, anyio
 from chatbackend.infra.log.redis import RedisEventLog
 from chatbackend.usecases.follow_response import follow
 
-async def exists():
+async def goes_on():
     return True
 
 async def main(url, prefix):
     async with RedisEventLog(url, prefix=prefix) as log:
         print("ready", flush=True)
-        async for batch in follow(log, "r", after=-1, idle_s=5, exists=exists):
+        async for batch in follow(log, "r", after=-1, idle_s=5, goes_on=goes_on):
             for event in batch:
                 print(event.number, event.data.decode(), flush=True)
 
@@ -229,11 +158,11 @@ async def test_clients_here_and_in_other_processes_read_what_one_appends(name: s
         seen.append(done.stdout.decode().splitlines()[1:])
 
     async def here() -> None:
-        async def exists() -> bool:
+        async def goes_on() -> bool:
             return True
 
         async with RedisEventLog(address(), prefix=name) as other:
-            batches = follow(other, "r", after=-1, idle_s=5, exists=exists)
+            batches = follow(other, "r", after=-1, idle_s=5, goes_on=goes_on)
             seen.append([f"{event.number} {event.data.decode()}" async for batch in batches for event in batch])
 
     with anyio.fail_after(30):

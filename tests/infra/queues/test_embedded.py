@@ -11,6 +11,7 @@ from chatbackend.domain.jobs import MAX_DEATHS, MAX_FAILURES, Job
 from chatbackend.infra.db import jobs
 from chatbackend.infra.db.jobs import StoredJobs
 from chatbackend.infra.db.transaction import Transaction
+from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.infra.queues import embedded
 from chatbackend.infra.queues.embedded import EmbeddedQueue
 from tests.infra.db.file_world import World, open_world
@@ -50,11 +51,14 @@ class Queue:
         self.reports: list[str] = []
         self.queue = EmbeddedQueue(world.jobs, lambda message, error: self.reports.append(f"{message}: {error!r}"))
 
-    async def add(self, subject: str) -> None:
+    async def add_quietly(self, subject: str) -> None:
         async def work(tx: Transaction) -> Job:
             return await jobs.add(tx, "index", tenant="t", owner="o", subject=subject, now=0)
 
         await self.world.database.write(work)
+
+    async def add(self, subject: str) -> None:
+        await self.add_quietly(subject)
         self.queue.wake()
 
     async def states(self) -> list[str]:
@@ -231,3 +235,18 @@ async def test_a_store_that_fails_for_a_while_loses_no_job(queue: Queue, monkeyp
         await queue.until([])
     assert work.done == ["1"]
     assert len(queue.reports) == 3
+
+
+async def test_a_job_that_another_process_added_is_done_at_once(queue: Queue) -> None:
+    changes, work = Wakeups(), Work()
+    elsewhere = EmbeddedQueue(queue.world.jobs, lambda message, error: None, changes=changes)
+    queue.queue = EmbeddedQueue(queue.world.jobs, lambda message, error: None, changes=changes)
+    async with anyio.create_task_group() as group:
+        group.start_soon(queue.queue.run, work)
+        await anyio.wait_all_tasks_blocked()
+        for n in range(3):
+            await queue.add_quietly(f"{n}")
+            elsewhere.wake()
+            await queue.until([])
+        await queue.queue.drain(5)  # and it ends, though it still listens
+    assert work.done == ["0", "1", "2"]

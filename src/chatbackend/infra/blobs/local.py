@@ -6,7 +6,7 @@ A key is made by the server and checked before it becomes a path; file names of 
 import hashlib
 import os
 import re
-import shutil
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -23,6 +23,7 @@ from chatbackend.usecases.ports import NewId
 T = TypeVar("T")
 PIECE_BYTES = 256 * 1024  # what is written, hashed or read in one visit to a thread
 THREADS = 8
+LEFT_BEHIND_S = 24 * 3600.0
 _KEY = re.compile(r"blob_[0-9a-f]{8,64}")
 
 
@@ -39,16 +40,20 @@ class _Threads:
 
 
 class LocalBlobs:
-    """Blobs under `folder`; use `open` once before anything else, on the event loop."""
+    """Blobs under `folder`; use `open` once before anything else, on the event loop.
 
-    def __init__(self, folder: Path, new_id: NewId) -> None:
+    `shared`: other processes write to it, too; then only what is older than a day is taken for left behind.
+    """
+
+    def __init__(self, folder: Path, new_id: NewId, *, shared: bool = False) -> None:
         self._folder = folder
+        self._shared = shared
         self._unfinished = folder / "unfinished"
         self._new_id = new_id
         self._run = _Threads()
 
     async def open(self) -> None:
-        """Make the folder and drop what earlier processes left unfinished (they are dead: the data lock says so)."""
+        """Make the folder and drop what dead processes left unfinished; all earlier ones are, unless it is shared."""
         await self._run(self._clear)
 
     async def create(self) -> "LocalBlobWriter":
@@ -89,11 +94,20 @@ class LocalBlobs:
 
     async def keys(self) -> list[str]:
         """See `Blobs.keys`."""
-        return await self._run(lambda: [path.name for path in self._folder.glob("??/blob_*")])
+        return await self._run(lambda: [path.name for path in self._folder.glob("??/blob_*") if self._old(path)])
 
     def _clear(self) -> None:
-        shutil.rmtree(self._unfinished, ignore_errors=True)
-        self._unfinished.mkdir(parents=True, mode=0o700)
+        self._unfinished.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for path in self._unfinished.iterdir():
+            if self._old(path):
+                path.unlink(missing_ok=True)
+
+    def _old(self, path: Path) -> bool:
+        """Return whether nobody who lives can be about to finish this, or to name it."""
+        try:
+            return not self._shared or path.stat().st_mtime < time.time() - LEFT_BEHIND_S
+        except FileNotFoundError:  # finished or deleted by another process just now
+            return False
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):

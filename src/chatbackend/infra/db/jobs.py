@@ -5,12 +5,13 @@ from typing import cast
 from sqlalchemy import bindparam, delete, func, null, select, update
 
 from chatbackend.domain.jobs import Job, JobKind
+from chatbackend.infra.db.servers import may_judge, ownerless
 from chatbackend.infra.db.tables.files import JOBS
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.ports import Clock
 
-_ADD = adding(JOBS, omit=("failures", "deaths", "leased_at", "error")).returning(JOBS.c.id)
+_ADD = adding(JOBS, omit=("failures", "deaths", "leased_at", "error", "fence")).returning(JOBS.c.id)
 _DUE = (
     select(JOBS)
     .where(JOBS.c.state == "queued", JOBS.c.run_after <= bindparam("now"))
@@ -18,12 +19,17 @@ _DUE = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
-_CLAIM = update(JOBS).where(JOBS.c.id == bindparam("id_")).values(state="running", leased_at=bindparam("now_"))
+_CLAIM = (
+    update(JOBS)
+    .where(JOBS.c.id == bindparam("id_"))
+    .values(state="running", leased_at=bindparam("now_"), fence=bindparam("fence_"))
+)
+_HELD = (JOBS.c.id == bindparam("id_"), JOBS.c.state == "running", JOBS.c.fence == bindparam("fence_"))
 _NEXT = select(func.min(JOBS.c.run_after).label("at")).where(JOBS.c.state == "queued")
 _FINISH = delete(JOBS).where(JOBS.c.id == bindparam("id_"))
 _FAIL = (
     update(JOBS)
-    .where(JOBS.c.id == bindparam("id_"))
+    .where(*_HELD)
     .values(
         state=bindparam("state_"),
         failures=JOBS.c.failures + 1,
@@ -32,9 +38,11 @@ _FAIL = (
         error=bindparam("error_"),
     )
 )
-_RELEASE = update(JOBS).where(JOBS.c.id == bindparam("id_")).values(state="queued", leased_at=null())
+_RELEASE = update(JOBS).where(*_HELD).values(state="queued", leased_at=null())
 _RECLAIM = (
-    update(JOBS).where(JOBS.c.state == "running").values(state="queued", leased_at=null(), deaths=JOBS.c.deaths + 1)
+    update(JOBS)
+    .where(JOBS.c.state == "running", ownerless(JOBS.c.fence), may_judge())
+    .values(state="queued", leased_at=null(), deaths=JOBS.c.deaths + 1)
 )
 
 
@@ -56,17 +64,22 @@ async def add(
 
 
 class StoredJobs:
-    """What a worker does with stored jobs. Every method is one transaction."""
+    """What a worker does with stored jobs. Every method is one transaction.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    `fence` is its server's; `judge` as well where there are others, and 0 where it is alone.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, fence: int = 0, judge: int = 0) -> None:
         self._database = database
         self._clock = clock
+        self._fence = fence
+        self._judge = judge
 
     async def reclaim(self) -> int:
-        """Take back what dead owners held: only for whoever knows that every earlier owner is dead."""
+        """Take back what dead servers held; return how many."""
 
         async def work(tx: Transaction) -> int:
-            return await tx.execute(_RECLAIM)
+            return await tx.execute(_RECLAIM, {"judge": self._judge})
 
         return await self._database.write(work)
 
@@ -78,7 +91,7 @@ class StoredJobs:
             row = await one(tx, _DUE, {"now": now})
             if row is None:
                 return None
-            await tx.execute(_CLAIM, {"id_": row["id"], "now_": now})
+            await tx.execute(_CLAIM, {"id_": row["id"], "now_": now, "fence_": self._fence})
             return _job(row)
 
         return await self._database.write(work)
@@ -102,10 +115,10 @@ class StoredJobs:
         await self._database.write(work)
 
     async def release(self, job: Job) -> None:
-        """Give a job back untried, for the next owner."""
+        """Give a job back untried, for the next owner; one that was taken back is left to whoever has it."""
 
         async def work(tx: Transaction) -> None:
-            await tx.execute(_RELEASE, {"id_": job.id})
+            await tx.execute(_RELEASE, {"id_": job.id, "fence_": self._fence})
 
         await self._database.write(work)
 
@@ -113,6 +126,7 @@ class StoredJobs:
         """Note a failure: tried again after `job.retry_after_s`, or kept as `given_up` for the operators."""
         failed = {
             "id_": job.id,
+            "fence_": self._fence,
             "state_": "given_up" if give_up else "queued",
             "run_after_": self._micros() + int(job.retry_after_s * MICROS),
             "error_": error.replace("\0", ""),  # whatever a parser said: PostgreSQL keeps no NUL

@@ -120,7 +120,7 @@ def _array(rows: Iterable[bytes]) -> str:
 
 
 class Ledger:
-    """`RelayLedger` on a database. A settlement that a kill loses becomes an estimate at the next start."""
+    """`RelayLedger` on a database; `fence`: its server's. A settlement that a kill loses becomes an estimate."""
 
     def __init__(
         self,
@@ -131,8 +131,10 @@ class Ledger:
         report: Report,
         spawn: Spawn,
         spool: Spool | None = None,
+        fence: int = 0,
     ) -> None:
         self._database = database
+        self._fence = fence
         self._settling = Settling(prices or Prices())
         self._clock = clock
         self._report = report
@@ -147,7 +149,7 @@ class Ledger:
         """See `RelayLedger.started`."""
         batch = self._batch()
         # A relayed call belongs to no response: its own id stands in.
-        row = _encode(begun(principal, call, response_id=call.id, now=self._micros()))
+        row = _encode(begun(principal, call, response_id=call.id, fence=self._fence, now=self._micros()))
         caller: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._spool is not None and self._spool.add(_A_BEGINNING + row):
             batch.begun[call.id] = row

@@ -19,7 +19,7 @@ from chatbackend.usecases.ports import Call
 Fields = tuple[str | int | None, ...]
 BEGUN = (
     *("id", "tenant", "owner", "key_id", "response_id", "attempt", "model", "status", "started_at"),
-    *("input_tokens", "estimated"),
+    *("input_tokens", "estimated", "fence"),
 )
 _counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*COUNTS)
 SETTLED = ("id", "settled_at", "outcome", "estimated", "cost_nano_usd", *COUNTS)
@@ -36,10 +36,10 @@ _OPEN = (LEDGER.c.status == "started", LEDGER.c.response_id == bindparam("respon
 _OPEN_OF = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(*_OPEN)
 
 
-def begun(principal: Principal, call: Call, *, response_id: str, now: int) -> Fields:
+def begun(principal: Principal, call: Call, *, response_id: str, fence: int, now: int) -> Fields:
     """Return the values of `BEGUN`. `now` is in microseconds."""
     who = (principal.tenant, principal.owner, principal.key_id)
-    return (call.id, *who, response_id, call.attempt, call.model, "started", now, call.input_tokens, 1)
+    return (call.id, *who, response_id, call.attempt, call.model, "started", now, call.input_tokens, 1, fence)
 
 
 class Settling:

@@ -1,5 +1,6 @@
 """`Truth` on a database: responses, their items, conversations' turns, the ledger, create requests."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -15,14 +16,13 @@ from chatbackend.domain.pricing import Prices
 from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, Failure, Response, ResponseStatus, Served
 from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.db import conversation_log as log
-from chatbackend.infra.db import conversations, ledger_rows, requests, steers
+from chatbackend.infra.db import conversations, ledger_rows, orphans, requests, steers
 from chatbackend.infra.db.conversation_words import index
-from chatbackend.infra.db.ledger_rows import OF_A_RESPONSE
-from chatbackend.infra.db.tables.responses import ITEMS, LEDGER, RESPONSES
+from chatbackend.infra.db.tables.responses import ITEMS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.file_ports import Changes
-from chatbackend.usecases.ports import Begun, Call, Clock, Once, Orphan
+from chatbackend.usecases.ports import Begun, Call, Clock, Ended, Fenced, Once, Orphan
 
 _ALIVE = ("queued", "in_progress")
 _ALIVE_SQL = tuple(literal(status) for status in _ALIVE)
@@ -37,15 +37,19 @@ _OWN = (
 )
 _ADD_RESPONSE = adding(
     RESPONSES,
-    omit=("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail", "served"),
+    omit=(
+        *("completed_at", "usage", "failure_code", "failure_message", "incomplete_reason", "detail", "served"),
+        *("cancel_requested", "takeovers"),
+    ),
 )
 _ADD_ITEM = adding(ITEMS)
 _STATUS = select(RESPONSES.c.status).where(*_OWN)
-_START = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(status="in_progress")
-_RESERVE = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(numbers_reserved=bindparam("numbers"))
+_OWNED = (RESPONSES.c.id == bindparam("id_"), RESPONSES.c.fence == bindparam("fence_"))
+_START = update(RESPONSES).where(*_OWNED).values(status="in_progress")
+_RESERVE = update(RESPONSES).where(*_OWNED).values(numbers_reserved=bindparam("numbers"))
 _END = (
     update(RESPONSES)
-    .where(RESPONSES.c.id == bindparam("id_"), RESPONSES.c.status.in_(_ALIVE_SQL))
+    .where(*_OWNED, RESPONSES.c.status.in_(_ALIVE_SQL))
     .values(
         status=bindparam("status_"),
         completed_at=bindparam("completed_at_"),
@@ -58,7 +62,7 @@ _END = (
     )
 )
 _GET = select(RESPONSES).where(*_OWN)
-_LOOK = select(RESPONSES).where(RESPONSES.c.id == bindparam("id"))
+_FENCE = select(RESPONSES.c.fence).where(RESPONSES.c.id == bindparam("id"))
 _ITEMS_OF = (
     select(ITEMS.c.body)
     .where(ITEMS.c.response_id == bindparam("id"), ITEMS.c.direction == bindparam("direction"))
@@ -74,14 +78,6 @@ _HELD = select(ITEMS.c.id, ITEMS.c.body).where(
 )
 _DELETE_ITEMS = delete(ITEMS).where(ITEMS.c.response_id == bindparam("id"))
 _DELETE = delete(RESPONSES).where(*_OWN)
-_ORPHANS = (
-    select(RESPONSES).where(RESPONSES.c.status.in_(_ALIVE_SQL)).order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
-)
-_ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"), OF_A_RESPONSE)
-_ABANDONED = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(
-    LEDGER.c.status == "started",
-    LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(RESPONSES.c.status.in_(_ALIVE_SQL))),
-)
 
 
 def _chain() -> tuple[Executable, Executable]:
@@ -106,12 +102,19 @@ _CHAIN, _CHAIN_ROOT = _chain()
 
 
 class Responses:
-    """`Truth` over any `Database`."""
+    """`Truth` over any `Database`. `judge` is the fence of this server, where there are others; 0: it is alone."""
 
     def __init__(
-        self, database: Database, clock: Clock, prices: Prices | None = None, *, changes: Changes | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        prices: Prices | None = None,
+        *,
+        changes: Changes | None = None,
+        judge: int = 0,
     ) -> None:
         self._database = database
+        self._judge = judge
         self._clock = clock
         self._changes = changes
         self._settling = ledger_rows.Settling(prices or Prices())
@@ -144,38 +147,38 @@ class Responses:
 
         async def work(tx: Transaction) -> None:
             now = self._micros()
+            if response.store and not await tx.execute(_START, _owned(response)):
+                await _refuse_fenced(tx, response)
             if call.attempt > 1:  # the first call of a response has no open one before it
                 await self._settling.settle_open(tx, response.id, before, now=now)
-            row = ledger_rows.begun(response.principal, call, response_id=response.id, now=now)
+            row = ledger_rows.begun(response.principal, call, response_id=response.id, fence=response.fence, now=now)
             await ledger_rows.add(tx, row)
-            if response.store:
-                await tx.execute(_START, {"id_": response.id})
 
         await self._database.write(work, touching=(response.id,))
 
-    async def reserve(self, response_id: str, *, numbers: int) -> None:
+    async def reserve(self, response: Response, *, numbers: int) -> None:
         """See `Truth.reserve`."""
 
         async def work(tx: Transaction) -> None:
-            await tx.execute(_RESERVE, {"id_": response_id, "numbers": numbers})
+            if not await tx.execute(_RESERVE, {**_owned(response), "numbers": numbers}):
+                await _refuse_fenced(tx, response)
 
-        await self._database.write(work, touching=(response_id,))
+        await self._database.write(work, touching=(response.id,))
 
     async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
         """See `Truth.finish`."""
 
         async def work(tx: Transaction) -> bool:
+            ended = response.store and bool(await tx.execute(_END, _ending(response)))
+            there = ended or not response.store or await _refuse_fenced(tx, response)
             if call is not None and settlement is not None:
                 await self._settling.settle(tx, call, settlement, now=self._micros())
             else:
                 await self._settling.settle_open(tx, response.id, settlement, now=self._micros())
-            if not response.store:
-                return True
-            if not await tx.execute(_END, _ending(response)):
-                return False
-            await tx.execute_many(_ADD_ITEM, self._item_rows(response, "output", response.output))
-            await self._log_ended(tx, response)
-            return True
+            if ended:
+                await tx.execute_many(_ADD_ITEM, self._item_rows(response, "output", response.output))
+                await self._log_ended(tx, response)
+            return there
 
         done = await self._database.write(work, touching=(response.id, response.conversation_id or response.id))
         self._moved(response)
@@ -211,15 +214,6 @@ class Responses:
 
         return await self._database.read(work)
 
-    async def look(self, response_id: str) -> Orphan | None:
-        """See `Truth.look`."""
-
-        async def work(tx: Transaction) -> Orphan | None:
-            row = await one(tx, _LOOK, {"id": response_id})
-            return None if row is None else await _orphan(tx, row)
-
-        return await self._database.read(work)
-
     async def input_items(self, response_id: str) -> list[bytes]:
         """Return the JSON of a response's input items, oldest first; the caller has checked the owner."""
 
@@ -249,19 +243,56 @@ class Responses:
             self._changes.wake(row["conversation_id"])
         return row is not None
 
-    async def orphans(self) -> list[Orphan]:
+    async def orphans(self) -> int:
         """See `Truth.orphans`."""
+        return await self._database.read(orphans.count)
+
+    async def take_over(self, *, fence: int) -> list[Orphan]:
+        """See `Truth.take_over`."""
 
         async def work(tx: Transaction) -> list[Orphan]:
-            return [await _orphan(tx, row) for row in await tx.rows(_ORPHANS)]
+            return [await _orphan(tx, row) for row in await orphans.take(tx, fence, self._judge)]
+
+        return await self._database.write(work)
+
+    async def ended(self, response_ids: Sequence[str]) -> list[Ended]:
+        """See `Truth.ended`."""
+
+        async def work(tx: Transaction) -> list[Ended]:
+            return await orphans.ended(tx, response_ids)
 
         return await self._database.read(work)
+
+    async def take_end(self, response_id: str, *, fence: int) -> Orphan | None:
+        """See `Truth.take_end`."""
+
+        async def work(tx: Transaction) -> Orphan | None:
+            row = await orphans.take_end(tx, response_id, fence, self._judge)
+            return None if row is None else await _orphan(tx, row)
+
+        return await self._database.write(work)
+
+    async def owned(self, *, fence: int, before: float) -> list[str]:
+        """See `Truth.owned`."""
+
+        async def work(tx: Transaction) -> list[str]:
+            return await orphans.owned(tx, fence, int(before * MICROS))
+
+        return await self._database.read(work)
+
+    async def disown(self, response_id: str, *, fence: int, to: int) -> None:
+        """See `Truth.disown`."""
+
+        async def work(tx: Transaction) -> None:
+            await orphans.disown(tx, response_id, fence, to)
+
+        await self._database.write(work)
 
     async def settle_abandoned(self) -> int:
         """See `Truth.settle_abandoned`."""
 
         async def work(tx: Transaction) -> int:
-            rows = await tx.rows(_ABANDONED)
+            rows = await orphans.abandoned_calls(tx, self._judge)
             await self._settling.settle_lost(tx, rows, now=self._micros())
             return len(rows)
 
@@ -328,6 +359,7 @@ class Responses:
             "turn": response.turn,
             "body": body,
             "numbers_reserved": NUMBERS_PER_BLOCK,
+            "fence": response.fence,
         }
 
     def _item_rows(
@@ -357,9 +389,21 @@ def _touched(response: Response, ask: Ask, once: Once | None) -> set[str]:
     return {response.id, response.conversation_id or response.id, steered or response.id, asked or response.id}
 
 
+def _owned(response: Response) -> dict[str, Any]:
+    return {"id_": response.id, "fence_": response.fence}
+
+
+async def _refuse_fenced(tx: Transaction, response: Response) -> bool:
+    """Return whether a response is there: one that is, its owner has written. Raises: Fenced when it is another's."""
+    row = await one(tx, _FENCE, {"id": response.id})
+    if row is not None and row["fence"] != response.fence:
+        raise Fenced
+    return row is not None
+
+
 def _ending(response: Response) -> dict[str, Any]:
     return {
-        "id_": response.id,
+        **_owned(response),
         "status_": response.status,
         "completed_at_": response.completed_at,
         "usage_": None if response.usage is None else _encode(response.usage),
@@ -372,8 +416,11 @@ def _ending(response: Response) -> dict[str, Any]:
 
 
 async def _orphan(tx: Transaction, row: Row) -> Orphan:
-    attempts = len(await tx.rows(_ATTEMPTS, {"id": row["id"]}))
-    return Orphan(await _response(tx, row), row["body"], attempts, row["numbers_reserved"])
+    attempts = await orphans.attempts(tx, row["id"])
+    made, wished = await _response(tx, row), bool(row["cancel_requested"])
+    return Orphan(
+        made, row["body"], attempts, row["numbers_reserved"], row["takeovers"], row["log"], cancel_requested=wished
+    )
 
 
 async def _response(tx: Transaction, row: Row) -> Response:
@@ -402,4 +449,5 @@ async def _response(tx: Transaction, row: Row) -> Response:
         completed_at=row["completed_at"],
         stream_id=ask.stream_id,
         served=None if row["served"] is None else _decode_served(row["served"]),
+        fence=row["fence"],
     )

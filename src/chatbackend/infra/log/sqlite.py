@@ -7,6 +7,7 @@ come from the file.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 import anyio
 from sqlalchemy import bindparam, delete, func, select, update
@@ -63,11 +64,15 @@ class _Tail:
 
 
 class SqliteEventLog:
-    """`EventLog` over a `Database` that holds the log's tables. `now` gives seconds since the epoch."""
+    """`LastingLog` over a `Database` that holds the log's tables. `now` gives seconds since the epoch.
 
-    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+    `boot` changes when the machine starts anew: what was not on the disk then is lost. "": that is not known.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], float], *, boot: str = "") -> None:
         self._database = database
         self._now = now
+        self._boot = boot or uuid4().hex
         self._tails: OrderedDict[str, _Tail] = OrderedDict()
         self._ended: deque[str] = deque()
         self._wakeups = Wakeups()
@@ -177,6 +182,10 @@ class SqliteEventLog:
             return [row["response_id"] for row in await tx.rows(_UNENDED)]
 
         return await self._database.read(work)
+
+    async def identity(self) -> str:
+        """See `LastingLog.identity`."""
+        return self._boot
 
     async def expire(self, *, before: int, limit: int = 500) -> int:
         """Forget up to `limit` streams that ended before second `before`; return how many."""

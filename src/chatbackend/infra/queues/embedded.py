@@ -1,6 +1,6 @@
 """The worker of this process: stored jobs, at least once, a few at a time, woken at once by a new one.
 
-Whoever holds the data folder's lock knows that every earlier owner is dead, so that no lease has to run out.
+Jobs of dead servers are taken back: at the start, and whenever somebody calls `reclaim`.
 """
 
 import math
@@ -12,12 +12,14 @@ from anyio.abc import TaskGroup
 
 from chatbackend.domain.jobs import Job
 from chatbackend.infra.db.jobs import StoredJobs
+from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.ports import Report
 
 T = TypeVar("T")
 IDLE_S = 3600.0  # nothing wakes it but a job; this only bounds the wait
 STORE_WAIT_S = 1.0  # after the store itself failed
 GIVE_BACK_S = 5.0
+NEW_JOB = "new"
 
 
 class Hopeless(Exception):
@@ -37,12 +39,26 @@ class Work(Protocol):
 
 
 class EmbeddedQueue:
-    """`Jobs` and their worker. `run` works until it is cancelled; a job that was cut short is given back."""
+    """`Jobs` and their worker. `run` works until it is cancelled; a job that was cut short is given back.
 
-    def __init__(self, jobs: StoredJobs, report: Report, *, workers: int = 2) -> None:
+    `changes`, where other processes work on the same jobs: a new job wakes their workers, too. `idle_s`: how long it
+    sleeps at most, where nobody wakes it.
+    """
+
+    def __init__(
+        self,
+        jobs: StoredJobs,
+        report: Report,
+        *,
+        changes: Changes | None = None,
+        workers: int = 2,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self._jobs = jobs
         self._report = report
+        self._changes = changes
         self._workers = workers
+        self._idle_s = idle_s
         self._running = 0
         self._moved = anyio.Event()
         self._stopping = False
@@ -53,23 +69,42 @@ class EmbeddedQueue:
 
     def wake(self) -> None:
         """See `Jobs.wake`."""
+        self._look_again()
+        if self._changes is not None:
+            self._changes.wake(NEW_JOB)
+
+    def _look_again(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
 
+    async def _hear(self, changes: Changes) -> None:
+        while True:
+            await changes.event(NEW_JOB).wait()
+            self._look_again()
+
+    async def reclaim(self) -> None:
+        """Take back what dead servers had claimed."""
+        if await self._jobs.reclaim():
+            self._look_again()
+
     async def run(self, work: Work) -> None:
-        """Take back what earlier owners left, then work until cancelled or `drain`."""
+        """Take back what dead servers left, then work until cancelled or `drain`."""
         await self._patiently(self._jobs.reclaim)
-        async with anyio.create_task_group() as group:
-            while not self._stopping:
-                moved = self._moved
-                wait_s = await self._patiently(lambda: self._fill(group, work))
-                with anyio.move_on_after(wait_s):
-                    await moved.wait()
+        async with anyio.create_task_group() as listening:
+            if self._changes is not None:
+                listening.start_soon(self._hear, self._changes)
+            async with anyio.create_task_group() as group:
+                while not self._stopping:
+                    moved = self._moved
+                    wait_s = await self._patiently(lambda: self._fill(group, work))
+                    with anyio.move_on_after(wait_s):
+                        await moved.wait()
+            listening.cancel_scope.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more, and let running jobs end for `seconds`."""
         self._stopping = True
-        self.wake()
+        self._look_again()
         with anyio.move_on_after(seconds):
             while self._running:
                 await self._moved.wait()
@@ -80,7 +115,7 @@ class EmbeddedQueue:
             job = await self._claim()
             if job is None:
                 due_s = await self._jobs.next_due_s()
-                return IDLE_S if due_s is None else min(due_s, IDLE_S)
+                return self._idle_s if due_s is None else min(due_s, self._idle_s)
             self._running += 1
             group.start_soon(self._do, job, work, name=f"{job.kind} {job.subject}")
         return math.inf  # the end of a running job wakes this
@@ -99,7 +134,7 @@ class EmbeddedQueue:
             raise
         finally:
             self._running -= 1
-            self.wake()
+            self._look_again()
 
     async def _tried(self, job: Job, work: Work) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -117,12 +118,19 @@ class ResponseRoutes:
     async def _response(self, principal: Principal, created: Created, *, wait: bool) -> Response:
         """Return the response, once it has ended if `wait`."""
         entry = self._live.running(created.response_id) or self._live.unstored(principal, created.response_id)
-        if entry is None:
-            return await self._get(principal, created.response_id)
-        if not wait:
-            return entry.response
-        await entry.done.wait()
-        return await ended_response(self._stored, principal, entry)
+        if entry is not None:
+            if not wait:
+                return entry.response
+            await entry.done.wait()
+            if not entry.fenced:
+                return await ended_response(self._stored, principal, entry)
+        found = await self._get(principal, created.response_id)
+        if wait and not found.ended:  # another server has it
+            async with aclosing(await self._follow(principal, created.response_id)) as events:
+                async for _ in events:
+                    continue
+            found = await self._get(principal, created.response_id)
+        return found
 
     async def _get(self, principal: Principal, response_id: str) -> Response:
         found = await self._stored.get(principal, response_id)

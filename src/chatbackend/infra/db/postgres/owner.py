@@ -1,6 +1,8 @@
 """One server on one database: a lock that is held as long as the process lives, and taken again after an outage.
 
 What a server keeps in memory (whose turn it is, which responses run here) is true only while no other server writes.
+Servers that are made to share a database take the lock together, so that one that is not stays out. They go on while
+they lack it: what protects them from each other are fences.
 The lock is a session's, so the database itself lets go of it when the process dies, however it dies.
 Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 """
@@ -35,12 +37,16 @@ class Taken(Exception):
 class Owner:
     """The lease of a database. Enter it before the first write; it is given back when left.
 
-    `check` raises while the lease is not held; `PostgresDatabase` asks it before every write.
+    `check` raises while the lease is not held; `PostgresDatabase` asks it before every write of a server alone.
+    `shared`: others may have it too.
     """
 
-    def __init__(self, url: str, report: Report, *, prepare: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, url: str, report: Report, *, prepare: Callable[[], Awaitable[object]], shared: bool = False
+    ) -> None:
         self._url = url
         self._report = report
+        self._shared = shared
         self._prepare = prepare  # bring the schema up to date: under the lock, before anything is written
         self._name = uuid4().hex  # what this process leaves in the database, to see whether another came in between
         self._connection: Connection | None = None
@@ -50,9 +56,10 @@ class Owner:
     async def __aenter__(self) -> "Owner":
         try:
             self._connection = connection = await self._first()
-            # The writers of a server that was killed end by themselves; what they commit until then must be seen.
-            await connection.execute(f"SELECT pg_advisory_lock({WRITING})")
-            await connection.execute(f"SELECT pg_advisory_unlock({WRITING})")
+            if not self._shared:
+                # The writers of a server that was killed end by themselves; what they commit until then must be seen.
+                await connection.execute(f"SELECT pg_advisory_lock({WRITING})")
+                await connection.execute(f"SELECT pg_advisory_unlock({WRITING})")
             await self._prepare()
             await connection.execute(_SIGN, self._name)
         except _FAILURES as error:
@@ -90,7 +97,7 @@ class Owner:
         """Return a connection that holds the lock, None where another one has it."""
         connection = await connect(self._url)
         try:
-            taken = await connection.fetchval(f"SELECT pg_try_advisory_lock({OWNING})")
+            taken = await connection.fetchval(f"SELECT pg_try_advisory_lock{'_shared' * self._shared}({OWNING})")
         except BaseException:
             connection.terminate()
             raise
@@ -124,7 +131,7 @@ class Owner:
         if connection is None:  # another server, or our own session that the database has not missed yet
             await anyio.sleep(AGAIN_S)
             return
-        if await connection.fetchval(_SIGNED) != self._name:
+        if not self._shared and await connection.fetchval(_SIGNED) != self._name:
             connection.terminate()
             raise Taken
         old, self._connection = self._connection, connection

@@ -159,6 +159,7 @@ JOBS = Table(
     integer("leased_at", null=True),
     text("error", null=True),
     integer("created_at"),
+    integer("fence", default="0"),  # of the server whose worker has it
     sqlite_autoincrement=True,
 )
 Index("jobs_due", JOBS.c.state, JOBS.c.run_after)

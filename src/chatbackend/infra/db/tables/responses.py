@@ -72,9 +72,14 @@ RESPONSES = Table(
     text("detail", null=True),
     integer("numbers_reserved", default="0"),
     blob("served", null=True),
+    integer("cancel_requested", default="0"),  # by a process that does not run it
+    integer("fence", default="0"),  # of its owner
+    integer("takeovers", default="0"),
 )
 _ALIVE = sql("status IN ('queued', 'in_progress')")
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
+WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
+Index("responses_wished", RESPONSES.c.id, sqlite_where=WISHED, postgresql_where=WISHED)
 Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
 
 ITEMS = Table(
@@ -139,6 +144,7 @@ LEDGER = Table(
     integer("estimated", default="0"),
     text("outcome", null=True),  # completed | incomplete | failed | cancelled | interrupted; null while started
     integer("cost_nano_usd", null=True),  # null where no price is known
+    integer("fence", default="0"),  # of whoever makes the call
 )
 _OF_A_RESPONSE = sql("response_id <> id")  # a call that was made for none has its own id there
 Index(

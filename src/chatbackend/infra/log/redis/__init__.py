@@ -4,7 +4,6 @@ Event number n has the stream id `(n+1)-0`. All keys of a response share one has
 decided is decided inside one script, by the fence and the number that the log expects next.
 """
 
-from chatbackend.infra.log.redis.leases import Held, Lease, Leases
 from chatbackend.infra.log.redis.log import RedisEventLog
 
-__all__ = ["Held", "Lease", "Leases", "RedisEventLog"]
+__all__ = ["RedisEventLog"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import anyio
 
 from chatbackend.domain.errors import Unavailable
-from chatbackend.infra.log.redis.links import LOST, Link, Links, Words
+from chatbackend.infra.log.redis.links import LOST, Link, Links, Words, until_lost
 
 BEAT_S = 5.0  # between pings; a connection that says nothing for two of them is given up
 IDLE_S = 30.0  # a subscription without a waiter is kept for so long: its reader is about to come back
@@ -150,7 +150,7 @@ class Heads:
                     message = await link.receive()
                 self._take(message)
 
-        await _until_lost(write, read)
+        await until_lost(write, read)
 
     def _take(self, message: object) -> None:
         match message:
@@ -183,21 +183,3 @@ class Heads:
 def _in_groups(word: str, channels: Iterable[bytes]) -> list[Words]:
     names = [*channels]
     return [(word, *names[at : at + CHANNELS_A_COMMAND]) for at in range(0, len(names), CHANNELS_A_COMMAND)]
-
-
-async def _until_lost(*loops: Callable[[], Awaitable[None]]) -> None:
-    """Run endless loops side by side until one fails; raise what it raised. Raises: LOST."""
-    failures: list[Exception] = []
-
-    async def guarded(loop: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await loop()
-        except LOST as error:
-            failures.append(error)
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for loop in loops:
-            group.start_soon(guarded, loop)
-    if failures:
-        raise failures[0]

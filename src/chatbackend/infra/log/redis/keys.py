@@ -25,3 +25,13 @@ class Keys:
     def unended(self) -> str:
         """The set of streams that may lack their terminal event."""
         return f"{self.prefix}:unended"
+
+    @property
+    def signals(self) -> str:
+        """The one channel on which processes tell each other that something moved."""
+        return f"{self.prefix}:signals"
+
+    @property
+    def mark(self) -> str:
+        """What tells this Redis from one that was emptied."""
+        return f"{self.prefix}:mark"

@@ -1,6 +1,7 @@
 """`EventLog` on Redis Streams: owners append by scripts, readers page by XRANGE, heads come by pub/sub."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -10,15 +11,13 @@ import anyio
 
 from chatbackend.infra.log.redis.heads import DELETED, Heads
 from chatbackend.infra.log.redis.keys import Keys
-from chatbackend.infra.log.redis.leases import Leases
 from chatbackend.infra.log.redis.links import Links
 from chatbackend.infra.log.redis.pipe import Pipe
 from chatbackend.infra.log.redis.replies import events as read_events
 from chatbackend.infra.log.redis.replies import failure, read
-from chatbackend.infra.log.redis.scripts import APPEND, DELETE, EXTENT
+from chatbackend.infra.log.redis.scripts import APPEND, DELETE, EXTENT, OPEN
 from chatbackend.usecases.ports import Extent, LogEvent
 
-LEASE_S = 15.0
 KEEP_S = 25 * 3_600  # after the end; clients are promised a day
 UNENDED_KEEP_S = 7 * 86_400  # far beyond any deadline: nothing is left behind for ever
 PAGE_EVENTS = 1_000  # read at once, however much is asked for
@@ -26,10 +25,10 @@ PAGES_A_ROUND = 8  # parsed at once: others of this process want to go on
 
 
 class RedisEventLog:
-    """`EventLog` and `UnendedLog`, while it is entered. Everybody's commands share two connections, and heads a third.
+    """`LastingLog`, while it is entered. Everybody's commands share two connections, and heads a third.
 
-    `timeout_s` bounds a round trip, `patience_s` a call while Redis is away (two thirds of a lease: who could not
-    append for so long may have lost it). An append whose reply was lost is sent again and recognised.
+    `timeout_s` bounds a round trip, `patience_s` a read while Redis is away, `owner_patience_s` an append: no stream is
+    given up for a freeze. An append whose reply was lost is sent again and recognised.
     """
 
     def __init__(
@@ -38,17 +37,15 @@ class RedisEventLog:
         *,
         prefix: str = "cb",
         timeout_s: float = 2.0,
-        patience_s: float = LEASE_S * 2 / 3,
-        lease_s: float = LEASE_S,
+        patience_s: float = 10.0,
+        owner_patience_s: float = 30.0,
         poll_s: float = 1.0,
     ) -> None:
         self._keys = Keys(prefix)
         links = Links(url)
-        self._owners = Pipe(links, timeout_s=timeout_s, patience_s=patience_s)
+        self._owners = Pipe(links, timeout_s=timeout_s, patience_s=owner_patience_s)
         self._readers = Pipe(links, timeout_s=timeout_s, patience_s=patience_s, round_commands=PAGES_A_ROUND)
         self._heads = Heads(links, self._next, self._keys.channel, timeout_s=timeout_s, poll_s=poll_s)
-        self._lease_ms = int(lease_s * 1_000)
-        self.leases = Leases(self._owners, self._keys, lease_s=lease_s, unended_keep_s=UNENDED_KEEP_S)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -65,14 +62,22 @@ class RedisEventLog:
         await self._stack.__aexit__(kind, error, trace)
 
     async def open(self, response_id: str, *, fence: int) -> int:
-        """See `EventLog.open`; the lease begins."""
-        return await self.leases.open(response_id, fence=fence)
+        """See `EventLog.open`."""
+        self._owners.post("SADD", self._keys.unended, response_id)  # before it is there: it must not be missed
+        reply = read(await self._owners.script(OPEN, self._keys.both(response_id), fence, UNENDED_KEEP_S))
+        match reply:
+            case b"ok", following, ended:
+                if ended:
+                    self._owners.post("SREM", self._keys.unended, response_id)
+                return following
+            case _:
+                raise failure(reply)
 
     async def append(
         self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
     ) -> None:
-        """See `EventLog.append`; the lease is renewed."""
-        words: list[bytes | str | int] = [fence, expected, self._lease_ms, self._keys.channel(response_id)]
+        """See `EventLog.append`."""
+        words: list[bytes | str | int] = [fence, expected, self._keys.channel(response_id)]
         words += [UNENDED_KEEP_S, KEEP_S if ended else ""]
         for event in events:
             words += [event.number, event.type, event.data]
@@ -105,14 +110,18 @@ class RedisEventLog:
         self._owners.post("SREM", self._keys.unended, response_id)
 
     async def unended(self) -> list[str]:
-        """See `UnendedLog.unended`: also streams that were announced and never opened, or have been lost."""
+        """See `LastingLog.unended`: also streams that were announced and never opened, or have been lost."""
         members = cast("list[bytes]", await self._readers.call("SMEMBERS", self._keys.unended))
-        names, found = sorted(member.decode() for member in members), list[str]()
-        for at in range(0, len(names), PAGE_EVENTS):
-            page = names[at : at + PAGE_EVENTS]
-            extents = await asyncio.gather(*map(self.extent, page))
-            found += [name for name, extent in zip(page, extents, strict=True) if extent is None or not extent.ended]
-        return found
+        return sorted(member.decode() for member in members)
+
+    async def identity(self) -> str:
+        """See `LastingLog.identity`: the run of this Redis, and a mark in it that is lost with everything else."""
+        fresh = secrets.token_hex(8)
+        info, mark = await asyncio.gather(
+            self._readers.call("INFO", "server"), self._readers.call("SET", self._keys.mark, fresh, "NX", "GET")
+        )
+        run = cast("bytes", info).partition(b"run_id:")[2].split()[0].decode()
+        return f"{run}.{cast('bytes', mark).decode() if mark else fresh}"
 
     async def _next(self, response_id: str) -> int:
         state = await self._readers.call("HMGET", self._keys.both(response_id)[0], "next", "deleted")

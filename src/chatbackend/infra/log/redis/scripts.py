@@ -2,7 +2,7 @@
 
 Every script takes `:meta` and `:events` of one response, and may be sent again when its reply was lost:
 a second run finds what the first one wrote. Replies are `{word, number...}`; see `log.py`.
-`:meta` holds `fence`, `next`, `until` (ms of Redis' clock, the lease), `ended`, `deleted`.
+`:meta` holds `fence`, `next`, `ended`, `deleted`.
 
 Source: https://redis.io/docs/latest/develop/interact/programmability/eval-intro/
 """
@@ -22,38 +22,23 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-_NOW = """
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-"""
-
-# ARGV: fence, lease ms, seconds to keep, "1" to take it only when its lease has run out.
-OPEN = Script(
-    _NOW
-    + """
-local fence = tonumber(ARGV[1])
-local held = redis.call('HMGET', KEYS[1], 'fence', 'next', 'until', 'deleted', 'ended')
-if held[4] or not held[1] then
+# ARGV: fence, seconds to keep. Replies with 1 where the stream has its end.
+OPEN = Script("""
+local held = redis.call('HMGET', KEYS[1], 'fence', 'next', 'deleted', 'ended')
+if held[3] or not held[1] then
   redis.call('DEL', KEYS[1], KEYS[2])
-  held = {false, '0', '0', false, false}
-elseif tonumber(held[1]) > fence then
+  held = {false, '0', false, false}
+elseif tonumber(held[1]) > tonumber(ARGV[1]) then
   return {'fenced'}
-elseif ARGV[4] == '1' and tonumber(held[1]) < fence and tonumber(held[3]) > now() then
-  return {'held', tonumber(held[3]) - now()}
 end
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'next', held[2], 'until', now() + tonumber(ARGV[2]))
-if not held[5] then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
-return {'ok', tonumber(held[2])}
-"""
-)
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'next', held[2])
+if not held[4] then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+return {'ok', tonumber(held[2]), held[4] and 1 or 0}
+""")
 
-# ARGV: fence, expected, lease ms, channel, seconds to keep an un-ended stream, seconds to keep an ended one or "",
+# ARGV: fence, expected, channel, seconds to keep an un-ended stream, seconds to keep an ended one or "",
 # then number, type and data of each event.
-APPEND = Script(
-    _NOW
-    + """
+APPEND = Script("""
 local held = redis.call('HMGET', KEYS[1], 'fence', 'next', 'ended', 'deleted')
 if held[4] then return {'gone'} end
 if not held[1] then return {'behind', 0} end
@@ -61,9 +46,9 @@ local fence, expected, following = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumbe
 if tonumber(held[1]) > fence then return {'fenced'} end
 if tonumber(held[1]) < fence or expected > following then return {'behind', following} end
 
-local at = 7
+local at = 6
 if expected < following then
-  local count = (#ARGV - 6) / 3
+  local count = (#ARGV - 5) / 3
   local there = redis.call('XRANGE', KEYS[2], string.format('%d-0', expected + 1), '+', 'COUNT', count)
   if #there == 0 then return {'fenced'} end
   for _, entry in ipairs(there) do
@@ -79,18 +64,17 @@ for i = at, #ARGV, 3 do
   redis.call('XADD', KEYS[2], string.format('%d-0', ARGV[i] + 1), 't', ARGV[i + 1], 'd', ARGV[i + 2])
 end
 following = ARGV[#ARGV - 2] + 1
-redis.call('HSET', KEYS[1], 'next', following, 'until', now() + tonumber(ARGV[3]))
-if ARGV[6] ~= '' then
+redis.call('HSET', KEYS[1], 'next', following)
+if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[1], 'ended', 1)
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
-  redis.call('EXPIRE', KEYS[2], ARGV[6])
-elseif at == 7 and expected == 0 then
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
   redis.call('EXPIRE', KEYS[2], ARGV[5])
+elseif at == 6 and expected == 0 then
+  redis.call('EXPIRE', KEYS[2], ARGV[4])
 end
-redis.call('PUBLISH', ARGV[4], following)
+redis.call('PUBLISH', ARGV[3], following)
 return {'ok', following}
-"""
-)
+""")
 
 EXTENT = Script("""
 local held = redis.call('HMGET', KEYS[1], 'next', 'ended', 'deleted')
@@ -109,26 +93,3 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[1], 'deleted')
 return {'ok'}
 """)
-
-# ARGV: fence, lease ms.
-RENEW = Script(
-    _NOW
-    + """
-local held = redis.call('HMGET', KEYS[1], 'fence', 'deleted')
-if held[2] then return {'gone'} end
-if not held[1] then return {'behind', 0} end
-if tonumber(held[1]) > tonumber(ARGV[1]) then return {'fenced'} end
-if tonumber(held[1]) < tonumber(ARGV[1]) then return {'behind', 0} end
-redis.call('HSET', KEYS[1], 'until', now() + tonumber(ARGV[2]))
-return {'ok'}
-"""
-)
-
-LEASE = Script(
-    _NOW
-    + """
-local held = redis.call('HMGET', KEYS[1], 'fence', 'until', 'deleted')
-if held[3] or not held[1] then return {'none'} end
-return {'ok', tonumber(held[1]), tonumber(held[2]) - now()}
-"""
-)
