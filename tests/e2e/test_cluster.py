@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ import pytest
 from tests.support import sdk
 from tests.support.cluster import Cluster, Replica, cluster
 from tests.support.postgres import rows
+from tests.support.raw_socket import raw_socket
 from tests.support.server import PROGRAM
 
 UPSTREAM = Path(__file__).parents[1] / "support" / "upstream.py"
@@ -216,6 +217,46 @@ def test_a_killed_servers_answer_is_ended_by_another_with_what_was_heard(
     assert events[-1].response.incomplete_details.model_dump()["chatbackend_reason"] == "interrupted"
     one_generation(events)
     assert ledger(running, watch.id) == ["settled"]
+
+
+@pytest.mark.timeout(120)
+def test_what_a_killed_servers_answer_was_steered_with_is_taken_once_by_a_successor_elsewhere(
+    running: Cluster, both: tuple[Replica, Replica]
+) -> None:
+    first, second = both
+    parent = anyio.run(steered, first, "n2-d0 rather this")
+    first.kill()
+    assert followed(second, parent)[-1].type == "response.incomplete"
+
+    def successors() -> Sequence[Mapping[str, Any]]:
+        wanted = f"SELECT id, status FROM responses WHERE previous_response_id = '{parent}'"  # noqa: S608
+        return anyio.run(rows, running.postgres.url, wanted)
+
+    _wait(lambda: [row["status"] for row in successors()] == ["completed"])
+    first.start()
+    time.sleep(5)  # whoever comes later makes no other
+    (successor,) = successors()
+    with sdk.client(second) as client:
+        (given,) = client.responses.input_items.list(successor["id"])
+    assert given.to_dict()["content"] == [{"text": "n2-d0 rather this", "type": "input_text"}]
+
+
+async def steered(server: Replica, words: str) -> str:
+    """Ask over a socket, steer, and return the response's id once that is accepted."""
+    async with raw_socket(server) as socket:
+        await socket.create("llama31/m", "n400-d20 essay")
+        parent: str = (await socket.until("response.output_text.delta"))[0]["response"]["id"]
+        await socket.send("response.steer", previous_response_id=parent, input=words)
+        await socket.first("response.steer.accepted")
+    return parent
+
+
+def test_servers_that_share_their_stores_refuse_a_key_where_they_keep_no_answer(both: tuple[Replica, Replica]) -> None:
+    with sdk.client(both[0]) as client, pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(
+            model=TALKS, messages=[{"role": "user", "content": "x"}], extra_headers={"idempotency-key": "k"}
+        )
+    assert refused.value.code == "idempotency_unsupported"
 
 
 @pytest.mark.timeout(120)
