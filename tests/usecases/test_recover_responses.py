@@ -521,6 +521,20 @@ async def test_a_steered_response_that_had_said_nothing_gives_way_to_its_success
         assert len(on.truth.rows) == 2
 
 
+async def test_a_steered_response_that_is_deleted_while_it_is_taken_over_has_no_successor() -> None:
+    async with stage(AGAIN) as on:
+        found = on.orphan("hi", calls=2)
+        on.truth.steers.rows.append(steer(found.id))
+
+        async def deleted() -> None:
+            del on.truth.rows[found.id]
+
+        on.log.meanwhile = deleted
+        await recovered(on)
+        assert (on.truth.rows, on.model.requests) == ({}, [])
+        assert on.live.recovered.is_set()
+
+
 def steer(response_id: str) -> Steer:
     item = Message("msg_steer", "user", [InputText("rather this")])
     return Steer(f"steer_{response_id}", response_id, [item], b'"rather this"')
