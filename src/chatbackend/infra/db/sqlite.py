@@ -1,8 +1,10 @@
 """SQLite behind one writer thread with group commit, and a few reader threads.
 
-All writes of the process go through the writer: it takes what waits, runs each piece inside a savepoint (a lone one
-needs none) of one `BEGIN IMMEDIATE` transaction, commits once and then tells all of them. No timer: a commit starts
-when the last one ends, so a lone write waits for nothing and a crowd shares one fsync.
+All writes of the process go through the writer: it takes what waits, runs it piece by piece in one `BEGIN IMMEDIATE`
+transaction, commits once and then tells all of them. No timer: a commit starts when the last one ends, so a lone write
+waits for nothing and a crowd shares one fsync. Where a piece of a crowd fails, all of it is undone and run again with a
+savepoint a piece: savepoints always would be two more statements a piece, at each of which the interpreter's lock is
+fought for.
 Source: https://sqlite.org/wal.html, https://sqlite.org/lang_transaction.html
 """
 
@@ -27,7 +29,6 @@ from chatbackend.infra.db.transaction import Params, Row, Transaction, drive
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
-_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 GROUP_MAX = 256  # pieces of work that share a commit, at most
 BUSY_TIMEOUT_S = 10.0
 READERS = 4
@@ -98,6 +99,13 @@ class _Piece:
     work: Work[Any]
     future: asyncio.Future[Any]
     flushed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    future: asyncio.Future[Any]
+    result: Any
+    error: Exception | None = None
 
 
 class Unflushed:
@@ -207,21 +215,15 @@ class SqliteDatabase:
         group = [piece for piece in group if not piece.future.cancelled()]
         if not group:
             return
-        connection = self._connections[0]
-        outcomes: list[_Outcome] = []
         try:
             self._flush_if(any(piece.flushed for piece in group))
-            connection.execute("BEGIN IMMEDIATE")
-            for piece in group:
-                outcomes.append((piece.future, *self._piece(connection, piece.work, alone=len(group) == 1)))
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            outcomes = self._together(group) or self._apart(group)
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some errors
-                connection.execute("ROLLBACK")
+                self._connections[0].execute("ROLLBACK")
             refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
             refusal.__cause__ = error
-            outcomes = [(piece.future, None, refusal) for piece in group]
+            outcomes = [_Outcome(piece.future, None, refusal) for piece in group]
         loop = group[0].future.get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_deliver, outcomes)
@@ -232,24 +234,43 @@ class SqliteDatabase:
             self._connections[0].execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
             self._flushes = wanted
 
-    def _piece(
-        self, connection: sqlite3.Connection, work: Work[Any], *, alone: bool
-    ) -> tuple[Any, BaseException | None]:
-        """Run a piece of a group. A failed one is undone: to its savepoint, or all there is where it is `alone`."""
-        if not alone:
+    def _together(self, group: list[_Piece]) -> list[_Outcome]:
+        """Run a group as if nothing could fail; [] when one of several did, and nothing is done."""
+        connection = self._connections[0]
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes: list[_Outcome] = []
+        for piece in group:
+            outcome = self._outcome(piece)
+            if outcome.error is not None:
+                connection.execute("ROLLBACK")
+                return [outcome] if len(group) == 1 else []
+            outcomes.append(outcome)
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _apart(self, group: list[_Piece]) -> list[_Outcome]:
+        """Run a group so that what fails undoes nothing but itself."""
+        connection = self._connections[0]
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes: list[_Outcome] = []
+        for piece in group:
             connection.execute("SAVEPOINT piece")
+            outcome = self._outcome(piece)
+            if outcome.error is not None:
+                connection.execute("ROLLBACK TO piece")
+            connection.execute("RELEASE piece")
+            outcomes.append(outcome)
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _outcome(self, piece: _Piece) -> _Outcome:
+        """Run a piece. Raises: sqlite3.OperationalError (disk full, I/O error): the whole group is refused."""
         try:
-            result = drive(cast(Coroutine[Any, Any, Any], work(self._transaction)))
-        except sqlite3.OperationalError:  # disk full, I/O error: the whole group is refused
+            return _Outcome(piece.future, drive(cast(Coroutine[Any, Any, Any], piece.work(self._transaction))))
+        except sqlite3.OperationalError:
             raise
         except Exception as error:
-            connection.execute("ROLLBACK" if alone else "ROLLBACK TO piece")
-            result, failed = None, error
-        else:
-            failed = None
-        if not alone:
-            connection.execute("RELEASE piece")
-        return result, failed
+            return _Outcome(piece.future, None, error)
 
 
 def _closed() -> Unavailable:
@@ -258,10 +279,10 @@ def _closed() -> Unavailable:
 
 def _deliver(outcomes: list[_Outcome]) -> None:
     """Resolve futures on their loop, in the order of the commits; a caller that gave up is passed over."""
-    for future, result, error in outcomes:
-        if future.done():
+    for outcome in outcomes:
+        if outcome.future.done():
             continue
-        if error is None:
-            future.set_result(result)
+        if outcome.error is None:
+            outcome.future.set_result(outcome.result)
         else:
-            future.set_exception(error)
+            outcome.future.set_exception(outcome.error)
