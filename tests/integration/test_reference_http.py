@@ -12,6 +12,7 @@ from chatbackend import __version__, bootstrap
 from chatbackend.adapters.api.operations import operations
 from chatbackend.config import load
 from chatbackend.infra.web.app import WebApp
+from tests.support.wireless import into
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ async def web(tmp_path: Path) -> AsyncGenerator[WebApp, None]:
 
 
 async def got(web: WebApp, path: str) -> httpx2.Response:
-    transport = httpx2.ASGITransport(app=web)
+    transport = into(web)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         found = await client.get(path)
     assert found.status_code == 200
@@ -63,7 +64,7 @@ async def test_the_reference_is_for_everybody_and_comes_with_a_strict_policy(web
 
 
 async def test_a_wrong_method_is_refused_with_those_that_are_allowed(web: WebApp) -> None:
-    transport = httpx2.ASGITransport(app=web)
+    transport = into(web)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         refused = await client.put("/docs")
     assert refused.status_code == 401  # nobody is told what there is before it is known who asks

@@ -19,6 +19,7 @@ from chatbackend.infra.web.app import WebApp
 from chatbackend.infra.web.auth import hash_key
 from tests.integration.test_files_to_search import Letters
 from tests.support.file_app import file_app
+from tests.support.wireless import into
 
 pytestmark = pytest.mark.anyio
 TENANTS = [f"tenant{n}" for n in range(5)]
@@ -114,7 +115,7 @@ async def web(tmp_path: Path) -> AsyncGenerator[WebApp, None]:
 def speaking(web: WebApp, owner: str) -> httpx2.AsyncClient:
     """Return a client of one of the owners."""
     headers = {"authorization": f"Bearer sk-{owner.partition(',')[0]}", **OWNERS[owner]}
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=web), base_url="http://test", headers=headers)
+    return httpx2.AsyncClient(transport=into(web), base_url="http://test", headers=headers)
 
 
 @pytest.mark.parametrize("stranger", list(OWNERS)[1:])

@@ -49,6 +49,7 @@ from chatbackend.usecases.manage_vector_stores import ManageVectorStores
 from chatbackend.usecases.read_attachment import ReadAttachment
 from chatbackend.usecases.search_passages import SearchPassages
 from chatbackend.usecases.upload_file import UploadFile, UploadLimits
+from tests.support.wireless import into
 
 CHECKS = FileChecks(file_type.check, file_type.check_tail, FileSize, file_type.HEAD_BYTES, file_type.TAIL_BYTES)
 assert FILES.metadata is METADATA
@@ -93,7 +94,7 @@ class FileApp:
 
     def client(self, key: str = "sk-a", user: str | None = None) -> openai.AsyncOpenAI:
         """Return the official SDK, speaking to this app without a socket."""
-        transport = httpx2.ASGITransport(app=self.web)
+        transport = into(self.web)
         return openai.AsyncOpenAI(
             api_key=key,
             base_url="http://test/v1",
@@ -106,7 +107,7 @@ class FileApp:
     def raw(self, key: str = "sk-a") -> httpx2.AsyncClient:
         """Return a plain HTTP client."""
         headers = {"authorization": f"Bearer {key}"}
-        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.web), base_url="http://test", headers=headers)
+        return httpx2.AsyncClient(transport=into(self.web), base_url="http://test", headers=headers)
 
     async def rows(self, statement: str) -> list[Row]:
         """Return what a statement reads."""

@@ -157,8 +157,8 @@ class Live:
 
     def _forget_old(self) -> None:
         limit = self._monotonic() - self._keep_s
-        for response_id in list(self._kept):  # in the order of ending
-            ended_at = self._kept[response_id].ended_at
-            if ended_at is not None and ended_at >= limit:
+        while self._kept:
+            oldest = next(iter(self._kept.values()))  # they stand in the order of ending
+            if oldest.ended_at is not None and oldest.ended_at >= limit:
                 break
-            del self._kept[response_id]
+            del self._kept[oldest.response.id]

@@ -51,7 +51,7 @@ async def asked(generate: object, told: list[bytes], **fields: object) -> None:
     scope: dict[str, Any] = {
         "path": "/v1/chat/completions",
         "headers": [],
-        "extensions": {EXTENSION: SimpleNamespace(on_gone=None)},
+        "extensions": {EXTENSION: SimpleNamespace(on_gone=None, is_gone=False)},
     }
     request = Request(scope, receive, send, {}, ME, "req_1")
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **fields}

@@ -70,7 +70,7 @@ async def test_an_answer_whose_head_cannot_be_sent_is_hung_up_on() -> None:
     scope: dict[str, Any] = {
         "path": "/v1/messages",
         "headers": [],
-        "extensions": {EXTENSION: SimpleNamespace(on_gone=None)},
+        "extensions": {EXTENSION: SimpleNamespace(on_gone=None, is_gone=False)},
     }
     with pytest.raises(ConnectionError):
         await routes.create(Request(scope, receive, send, {}, ME, "req_1"))

@@ -83,6 +83,8 @@ class KeptAnswers:
 class _Recording:
     """What a route takes for its client: `send`, and the wire of a relay. Nobody ever goes away here."""
 
+    is_gone = False  # the log is always there
+
     def __init__(self, recorder: Recorder) -> None:
         self.on_gone: Callable[[], object] | None = None
         self.write = recorder.write

@@ -6,8 +6,6 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from chatbackend.adapters.wire import sse
 from chatbackend.infra.web.http import Disconnected, Request
 from chatbackend.infra.web.wire import wire_of
@@ -35,6 +33,8 @@ class Watch:
         self._wire.on_gone = self._cancel
 
     def __enter__(self) -> Self:
+        if self._wire.is_gone:
+            raise Disconnected
         return self
 
     def __exit__(
@@ -116,22 +116,14 @@ async def send_events(
     `with_ids`: numbers are ids too, which a browser sends back as `Last-Event-ID`; a number below 0 is none.
     """
     await request.start(200, SSE_HEADERS)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_until_gone, request, group.cancel_scope)
+    with Watch(request):
         async with aclosing(batches):
             async for batch in batches:
                 body = b"".join([_encoded(event, with_id=with_ids) for event in batch]) or sse.COMMENT
                 await request.send({"type": "http.response.body", "body": body, "more_body": True})
         await request.send({"type": "http.response.body", "body": b""})
-        group.cancel_scope.cancel()
 
 
 def _encoded(event: LogEvent, *, with_id: bool) -> bytes:
     event_id = str(event.number) if with_id and event.number >= 0 else ""
     return sse.encode(event.type, event.data, event_id=event_id)
-
-
-async def _until_gone(request: Request, scope: anyio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -61,6 +61,11 @@ class Wire:
         """Return once there is room for more, or the client is gone."""
         await self._cycle.flow.drain()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client went away before its answer ended."""
+        return self._cycle.disconnected
+
     def gone(self) -> None:
         """Tell that the client went away."""
         if self._cycle.response_complete:
