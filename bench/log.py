@@ -19,10 +19,13 @@ import anyio
 import uvloop
 
 from chatbackend.infra.db import migrate
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.redis import RedisEventLog
 from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.unwritten import HALF_BYTES
+from chatbackend.infra.system import report
 from chatbackend.usecases.ports import EventLog, LogEvent
 
 DATA = b'{"type":"response.output_text.delta","item_id":"msg_0123456789abcdef","delta":"token","sequence_number":0}' * 2
@@ -37,7 +40,9 @@ async def memory(folder: Path, url: str | None) -> AsyncGenerator[EventLog, None
 async def sqlite(folder: Path, url: str | None) -> AsyncGenerator[EventLog, None]:
     await anyio.to_thread.run_sync(migrate.make_event_log, folder / "events.db")
     async with SqliteDatabase(folder / "events.db", synchronous="NORMAL") as database:
-        yield SqliteEventLog(database, time.time)
+        with Spool(folder / "events.spool", HALF_BYTES) as spool:
+            async with SqliteEventLog(database, spool, time.time, report) as log:
+                yield log
 
 
 @asynccontextmanager

@@ -1,9 +1,7 @@
 """What every `EventLog` promises its owner and its readers."""
 
-import asyncio
 import itertools
-import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,15 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatbackend.domain.errors import Gone
-from chatbackend.infra.db import migrate
-from chatbackend.infra.db.sqlite import SqliteDatabase
-from chatbackend.infra.db.transaction import Database, Transaction
-from chatbackend.infra.log import sqlite as sqlite_log
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.infra.log.redis import RedisEventLog
-from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.usecases.follow_response import FROM_THE_START, follow
 from chatbackend.usecases.ports import Behind, EventLog, Extent, Fenced, LogEvent
+from tests.support.event_logs import event_log
 from tests.support.redis import address, prefix
 
 pytestmark = pytest.mark.anyio
@@ -45,15 +39,8 @@ async def memory(folder: Path) -> AsyncGenerator[EventLog, None]:
 
 @asynccontextmanager
 async def sqlite(folder: Path) -> AsyncGenerator[EventLog, None]:
-    async with database(folder) as opened:
-        yield SqliteEventLog(opened, Clock().now)
-
-
-@asynccontextmanager
-async def database(folder: Path) -> AsyncGenerator[SqliteDatabase, None]:
-    await anyio.to_thread.run_sync(migrate.make_event_log, folder / "events.db")
-    async with SqliteDatabase(folder / "events.db", synchronous="NORMAL") as opened:
-        yield opened
+    async with event_log(folder, Clock().now) as log:
+        yield log
 
 
 @asynccontextmanager
@@ -193,6 +180,43 @@ async def test_an_owner_that_knows_more_than_the_log_is_told_how_far_it_is(doubt
     assert await doubtful.open("r", fence=2) == 2
     await put(doubtful, 0, 5, fence=2)
     assert await doubtful.read("r", after=-1, limit=10) == numbered(0, 5)
+
+
+async def test_what_is_taken_at_once_is_what_would_be_appended(log: EventLog) -> None:
+    await log.open("r", fence=1)
+    assert log.take("r", fence=1, expected=0, events=numbered(0, 2)) is log.prompt
+    assert await numbers(log) == ([0, 1] if log.prompt else [])
+
+
+@pytest.mark.parametrize(("name", "fence", "first"), [("r", 1, 3), ("r", 1, 1), ("r", 2, 2), ("r", 0, 2), ("x", 1, 0)])
+async def test_what_does_not_follow_is_not_taken_at_once(log: EventLog, name: str, fence: int, first: int) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2)
+    assert not log.take(name, fence=fence, expected=first, events=numbered(first, 1))
+    assert await numbers(log) == [0, 1]
+    assert await log.extent("x") is None
+
+
+@pytest.mark.parametrize("end", ["ended", "deleted"])
+async def test_behind_the_end_nothing_is_taken_at_once(log: EventLog, end: str) -> None:
+    await log.open("r", fence=1)
+    await put(log, 0, 2, ended=end == "ended")
+    if end == "deleted":
+        await log.delete("r")
+    assert not log.take("r", fence=1, expected=2, events=numbered(2, 1))
+    assert await numbers(log) == ([0, 1] if end == "ended" else [])
+
+
+async def test_a_fresh_stream_is_like_any_other(log: EventLog) -> None:
+    assert await log.open("r", fence=1, fresh=True) == 0
+    assert await log.extent("r") == Extent(0, 0, ended=False)
+    await put(log, 0, 3)
+    assert await log.extent("r") == Extent(0, 3, ended=False)
+    assert await log.open("r", fence=2) == 3
+    with pytest.raises(Fenced):
+        await put(log, 3, 1)
+    await log.delete("r")
+    assert await log.extent("r") is None
 
 
 ids = itertools.count()
@@ -356,119 +380,6 @@ async def test_an_owner_that_is_cancelled_in_an_append_can_go_on_where_the_log_i
         expected = extent.next
     await put(log, expected, 1, ended=True)
     assert await numbers(log) == list(range(expected + 1))
-
-
-class Stalling:
-    """A database that stops behind each write's work, before its commit, until it is told to go on."""
-
-    def __init__(self, inner: Database) -> None:
-        self._inner = inner
-        self.working = anyio.Event()
-        self.go_on = threading.Event()
-
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, touching: Collection[str] | None = None) -> T:
-        loop = asyncio.get_running_loop()
-
-        async def stalled(tx: Transaction) -> T:
-            done = await work(tx)
-            loop.call_soon_threadsafe(self.working.set)
-            assert self.go_on.wait(20)
-            return done
-
-        return await self._inner.write(stalled, touching=touching)
-
-    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._inner.read(work)
-
-
-async def test_what_an_owner_wrote_while_it_was_cancelled_is_seen_by_its_readers(tmp_path: Path) -> None:
-    async with database(tmp_path) as opened:
-        stalling = Stalling(opened)
-        log = SqliteEventLog(stalling, Clock().now)
-        stalling.go_on.set()
-        await log.open("r", fence=1)
-        stalling.go_on.clear()
-        stalling.working = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(put, log, 0, 3)
-            await stalling.working.wait()
-            group.cancel_scope.cancel()
-            stalling.go_on.set()
-        assert await numbers(log) == [0, 1, 2]
-        assert await log.moved("r", after=1, timeout_s=0)
-
-
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    batches=st.lists(st.integers(1, 9), min_size=1, max_size=8),
-    cuts=st.lists(st.integers(-1, 80), max_size=4),
-    gap=st.integers(0, 50),
-)
-async def test_tail_and_file_tell_the_same(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[int], cuts: list[int], gap: int
-) -> None:
-    async with database(tmp_path_factory.mktemp("log")) as opened:
-        owner, stranger = SqliteEventLog(opened, Clock().now), SqliteEventLog(opened, Clock().now)
-        await owner.open("r", fence=1)
-        first = 0
-        for size in batches:
-            await put(owner, first, size)
-            first += size
-            for after in cuts:
-                assert await _read(owner, after) == await _read(stranger, after)
-        await owner.append("r", fence=1, expected=first, events=numbered(first + gap, 1, END), ended=True)
-        for after in cuts:
-            assert await _read(owner, after) == await _read(stranger, after)
-        assert await owner.extent("r") == await stranger.extent("r")
-
-
-async def _read(log: EventLog, after: int) -> Sequence[LogEvent]:
-    return list(await log.read("r", after=after, limit=7))
-
-
-async def test_what_no_longer_fits_into_memory_is_read_from_the_file(tmp_path: Path) -> None:
-    async with database(tmp_path) as opened:
-        log = SqliteEventLog(opened, Clock().now)
-        await log.open("r", fence=1)
-        count = 2 * sqlite_log.TAIL_EVENTS + 5
-        for first in range(0, count, 512):
-            await put(log, first, min(512, count - first))
-        found, after = list[int](), FROM_THE_START
-        while page := await numbers(log, after=after, limit=1_000):
-            found += page
-            after = page[-1]
-        assert found == list(range(count))
-
-
-async def test_streams_beyond_those_in_memory_are_read_from_the_file(tmp_path: Path) -> None:
-    async with database(tmp_path) as opened:
-        log = SqliteEventLog(opened, Clock().now)
-        await log.open("r", fence=1)
-        await put(log, 0, 3)
-        async with anyio.create_task_group() as group:
-            for number in range(sqlite_log.TAIL_STREAMS + 10):
-                group.start_soon(_opened, log, f"x{number}")
-        assert await numbers(log) == [0, 1, 2]
-        await put(log, 3, 1)
-        assert await numbers(log) == [0, 1, 2, 3]
-
-
-async def _opened(log: EventLog, name: str) -> None:
-    await log.open(name, fence=1)
-
-
-async def test_streams_that_lack_their_end_are_known_to_the_next_owner(tmp_path: Path) -> None:
-    async with database(tmp_path) as opened:
-        log = SqliteEventLog(opened, Clock().now)
-        for name in ("r", "ended"):
-            await log.open(name, fence=1)
-        await put(log, 0, 2)
-        await put(log, 0, 2, name="ended", ended=True)
-    async with database(tmp_path) as opened:
-        again = SqliteEventLog(opened, Clock().now)
-        assert await again.unended() == ["r"]
-        assert await again.open("r", fence=2) == 2
-        assert await numbers(again) == [0, 1]
 
 
 async def test_ended_streams_are_forgotten_after_their_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 # Planting a bug means reaching into privates and replacing methods: pyright is told so for this file alone.
 # pyright: reportPrivateUsage=false, reportAttributeAccessIssue=false, reportArgumentType=false
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from chatbackend.domain.responses import Outcome, Response
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.db import requests
 from chatbackend.infra.db.transaction import Transaction
-from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.unwritten import Unwritten
 from chatbackend.usecases import recover_responses, run_response
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.ports import Call, LogEvent, Once, Orphan, Truth
@@ -27,20 +28,13 @@ WINDOW_S = 0.1  # how wide the gap between two steps is made, so that few kills 
 
 def emit_before_append() -> None:
     """Show events to readers first and write them a little later."""
-    append = SqliteEventLog.append
+    keep = Unwritten.keep
 
-    async def early(
-        log: SqliteEventLog, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
-    ) -> None:
-        log._remember(response_id, events, events[-1].number + 1, ended=False)
-        log._wakeups.wake(response_id)
-        await anyio.sleep(WINDOW_S)
-        tail = log._tails.pop(response_id, None)
-        await append(log, response_id, fence=fence, expected=expected, events=events, ended=ended)
-        if tail is not None and not ended:
-            log._tails[response_id] = tail
+    def later(unwritten: Unwritten, stream: str, events: Sequence[LogEvent], ended_at: int | None) -> bool:
+        asyncio.get_running_loop().call_later(WINDOW_S, keep, unwritten, stream, events, ended_at)
+        return True
 
-    SqliteEventLog.append = early
+    Unwritten.keep = later
 
 
 def no_idempotency() -> None:

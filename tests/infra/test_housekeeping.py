@@ -12,8 +12,8 @@ from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Transaction
 from chatbackend.infra.housekeeping import KEEP_EVENTS_S, Housekeeping
-from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.usecases.ports import LogEvent, Once
+from tests.support.event_logs import event_log
 
 pytestmark = pytest.mark.anyio
 
@@ -28,14 +28,12 @@ def unexpected(message: str, error: BaseException) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     migrate.migrate(tmp_path / "truth.db")
-    migrate.make_event_log(tmp_path / "events.db")
     return tmp_path
 
 
 async def test_streams_older_than_the_promise_and_day_old_keys_are_forgotten(folder: Path) -> None:
     time = 1_800_000_000.0
-    async with SqliteDatabase(folder / "truth.db") as truth, SqliteDatabase(folder / "events.db") as events:
-        log = SqliteEventLog(events, lambda: time)
+    async with SqliteDatabase(folder / "truth.db") as truth, event_log(folder, lambda: time) as log:
         end = [LogEvent(0, "response.completed", b"{}")]
         for name, age_s in (("old", KEEP_EVENTS_S + 1), ("new", KEEP_EVENTS_S - 1)):
             time = 1_800_000_000.0 - age_s
@@ -53,6 +51,7 @@ async def test_streams_older_than_the_promise_and_day_old_keys_are_forgotten(fol
 
         await truth.write(made)
         assert await truth.write(known) == "resp_old"
+        await log.settle()
         await Housekeeping(truth, log, lambda: time, unexpected).sweep()
         assert await truth.write(known) is None
         assert await log.extent("old") is None
@@ -61,12 +60,12 @@ async def test_streams_older_than_the_promise_and_day_old_keys_are_forgotten(fol
 
 
 async def test_client_secrets_are_forgotten_once_they_have_expired(folder: Path) -> None:
-    async with SqliteDatabase(folder / "truth.db") as truth, SqliteDatabase(folder / "events.db") as events:
+    async with SqliteDatabase(folder / "truth.db") as truth, event_log(folder, lambda: 0.0) as log:
         await Keys(truth).add(ApiKey("key", "t", "a", "", 0), "hash")
         secrets = ClientSecrets(truth)
         for name, expires_at in (("old", 1_000), ("new", 1_001)):
             await secrets.add(ClientSecret("t", "a", "a", "key", expires_at), name)
-        await Housekeeping(truth, SqliteEventLog(events, lambda: 0.0), lambda: 1_000.9, unexpected).sweep()
+        await Housekeeping(truth, log, lambda: 1_000.9, unexpected).sweep()
         assert (await secrets.find("old"), await secrets.find("new")) == (
             None,
             ClientSecret("t", "a", "a", "key", 1_001),

@@ -251,10 +251,11 @@ class FakeTruth:
 
 
 class RecordingLog(MemoryEventLog):
-    """A memory log that writes down what is appended, and fails when told to."""
+    """A memory log that writes down what is appended, and fails when told to; nothing is taken at once by default."""
 
-    def __init__(self, happened: list[str], trouble: Trouble, clock: FakeClock) -> None:
+    def __init__(self, happened: list[str], trouble: Trouble, clock: FakeClock, *, prompt: bool = False) -> None:
         super().__init__(clock.now)
+        self.prompt = self.room = prompt
         self._happened = happened
         self._trouble = trouble
         self.open_streams: list[str] = []
@@ -264,7 +265,7 @@ class RecordingLog(MemoryEventLog):
         self.meanwhile: Callable[[], Awaitable[None]] | None = None  # is done once, before a stream is opened
         self.steps: list[str] = []
 
-    async def open(self, response_id: str, *, fence: int) -> int:
+    async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         await anyio.lowlevel.checkpoint()
         self._trouble.strike("open")
         self.open_streams.append(response_id)
@@ -281,6 +282,12 @@ class RecordingLog(MemoryEventLog):
         self._trouble.strike("end" if ended else "append")
         await super().append(response_id, fence=fence, expected=expected, events=events, ended=ended)
         self._happened += [f"log {event.number} {event.type}" for event in events]
+
+    def take(self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent]) -> bool:
+        """Take events at once, while there is room."""
+        taken = self.room and super().take(response_id, fence=fence, expected=expected, events=events)
+        self._happened += [f"log {event.number} {event.type}" for event in events if taken]
+        return taken
 
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
         self.steps.append("read")
@@ -427,6 +434,7 @@ class Stage:
         deadline_s: float,
         max_running: int,
         renderer: Renderer,
+        prompt: bool,
     ) -> None:
         self.group = group
         self.clock = FakeClock()
@@ -434,7 +442,7 @@ class Stage:
         self.trouble = Trouble()
         self.reports: list[tuple[str, BaseException]] = []
         self.truth = FakeTruth(self.happened, self.trouble)
-        self.log = RecordingLog(self.happened, self.trouble, self.clock)
+        self.log = RecordingLog(self.happened, self.trouble, self.clock, prompt=prompt)
         self.fences = FakeFences(self.truth)
         self.unstored_log = RecordingLog(self.happened, self.trouble, self.clock)
         self.model = FakeModel(scripts, profile)
@@ -548,6 +556,7 @@ async def stage(
     profile: ModelProfile | None = None,
     deadline_s: float = 20.0,
     max_running: int = 100,
+    prompt: bool = False,
     renderer: Renderer | None = None,
 ) -> AsyncGenerator[Stage, None]:
     """Open a stage; what still runs when it is left is cancelled."""
@@ -559,6 +568,7 @@ async def stage(
             profile=profile or ModelProfile(),
             deadline_s=deadline_s,
             max_running=max_running,
+            prompt=prompt,
             renderer=renderer or ResponseEvents(),
         )
         group.cancel_scope.cancel()

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.anyio
 class Desk:
     """A journal on a log in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prompt: bool = False) -> None:
         self.happened: list[str] = []
         self.trouble = Trouble()
-        self.log = RecordingLog(self.happened, self.trouble, FakeClock())
+        self.log = RecordingLog(self.happened, self.trouble, FakeClock(), prompt=prompt)
         shown = shapes.ask(shapes.read({"model": "m", "input": ""}), numbered()).shown
         self.response = Response("resp_1", ME, "m", 1, shown=shown)
         self.journal = self.another(1)
@@ -288,3 +288,46 @@ async def test_without_a_truth_a_log_that_lost_events_gets_them_too() -> None:
     desk.say(1, journal)
     await journal.flush()
     assert await desk.told() == [(0, "0"), (1, "1"), (2, "2")]
+
+
+async def test_a_log_that_takes_at_once_has_events_without_a_wait_up_to_what_is_reserved() -> None:
+    desk = Desk(prompt=True)
+    await desk.journal.open()
+    desk.say(3)
+    assert desk.happened == [f"log {number} response.output_text.delta" for number in range(3)]
+    desk.say(NUMBERS_PER_BLOCK)
+    assert (len(desk.happened), desk.journal.full) == (3, True)
+    await desk.journal.flush()
+    assert desk.happened[3] == "reserve 2000"
+    desk.say(1)
+    assert desk.happened[-1] == f"log {NUMBERS_PER_BLOCK + 3} response.output_text.delta"
+
+
+async def test_what_is_taken_at_once_does_not_overtake_what_waits() -> None:
+    desk = Desk(prompt=True)
+    await desk.journal.open()
+    desk.log.room = False
+    desk.say(2)
+    desk.log.room = True
+    desk.log.taking = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(desk.journal.flush)
+        await anyio.wait_all_tasks_blocked()
+        desk.say(1)
+        assert desk.happened == []
+        desk.log.taking.set()
+    desk.say(1)
+    assert [number for number, _ in await desk.told()] == [0, 1, 2, 3]
+
+
+async def test_what_was_taken_at_once_leaves_no_gap_in_the_copy_for_a_log_that_lost_events() -> None:
+    desk = Desk(prompt=True)
+    await desk.journal.open()
+    for room in (False, True, False):
+        desk.log.room = room
+        desk.say(2)
+        await desk.journal.flush()
+    await desk.lose(4)
+    desk.say(1)
+    await desk.journal.flush()
+    assert [number for number, _ in await desk.told()] == [0, 1, 2, 3, 4, 5, 6]

@@ -6,6 +6,7 @@ What speaks to Redis is imported where it is asked for, as what speaks to Postgr
 import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
@@ -16,11 +17,13 @@ from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import facts, migrate
 from chatbackend.infra.db.servers import LEASE_S, Servers
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.log.sqlite import SqliteEventLog
+from chatbackend.infra.log.unwritten import HALF_BYTES
 from chatbackend.infra.log.wakeups import LocalSignals
-from chatbackend.infra.system import DataLock, SystemClock, boot_id
+from chatbackend.infra.system import DataLock, SystemClock, boot_id, report
 from chatbackend.usecases.ports import LastingLog
 from chatbackend.usecases.replica_ports import Signals
 
@@ -60,9 +63,7 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, clock: SystemCl
     truth = await open_truth(settings, stack)
     if redis is not None:
         return await _shared(settings, truth, stack)
-    folder = settings.chatbackend_data_dir
-    database = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
-    log = SqliteEventLog(database, clock.now, boot=await anyio.to_thread.run_sync(boot_id))
+    log = await _local_log(settings.chatbackend_data_dir, clock, stack)
     servers = Servers(truth, uuid4().hex, lease_s=0)  # nobody else judges whether it lives: the lock does
     if await servers.others_live():
         raise BadSetting(
@@ -71,6 +72,15 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, clock: SystemCl
         )
     name = await log.identity()
     return Stores(truth, log, servers, await servers.draw(name), name, LocalSignals(), log)
+
+
+async def _local_log(folder: Path, clock: SystemClock, stack: AsyncExitStack) -> SqliteEventLog:
+    database = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
+    spool = Spool(folder / "events.spool", HALF_BYTES)
+    await anyio.to_thread.run_sync(spool.open)
+    stack.callback(spool.close)
+    boot = await anyio.to_thread.run_sync(boot_id)
+    return await stack.enter_async_context(SqliteEventLog(database, spool, clock.now, report, boot=boot))
 
 
 async def _shared(settings: Settings, truth: Database, stack: AsyncExitStack) -> Stores:

@@ -376,7 +376,7 @@ class _OpenCall:
 
 def _as_opened(item: Message | Reasoning) -> Message | Reasoning:
     if isinstance(item, Message):
-        return replace(item, content=[])
+        return Message(item.id, item.role, [], item.status)
     return replace(item, summary=[], content=[])
 
 

@@ -30,7 +30,7 @@ from chatbackend.domain.routing import Health, Journey, Pace, Route, Step
 from chatbackend.domain.seam import Seam
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage, estimate, of_part
 from chatbackend.usecases.ports import Call, Deployment, Models, NewId
-from chatbackend.usecases.travel import travel, until
+from chatbackend.usecases.travel import travel, until, within
 
 Shape = Callable[[Deployment], Awaitable[ModelRequest]]
 Events = AsyncGenerator[ModelEvent, None]
@@ -193,7 +193,7 @@ class Asking:
         self.call, self.deployment, self._heard, self._events = call, deployment, heard, events
         self._ends_at = anyio.current_time() + (limits.total_s or inf)
         try:
-            with anyio.fail_after(min(limits.first_token_s or inf, limits.total_s or inf)):
+            with within(min(limits.first_token_s or inf, limits.total_s or inf)):
                 self._held = await self._beginning(self._events)
         except TimeoutError as error:
             await self.close()

@@ -78,4 +78,4 @@ class CreateResponse:
     def _start(self, response: Response, ask: Ask, *, behind: bool) -> None:
         self._turns.enter(response.conversation_id, response.turn)
         entry = self._live.add(response, ask)
-        self._spawn(lambda: self._run(entry, behind=behind), name=response.id)
+        self._spawn(lambda: self._run(entry, fresh=True, behind=behind), name=response.id)

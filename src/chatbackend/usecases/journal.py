@@ -1,7 +1,7 @@
 """`LogWriter` numbers the events of a stream and brings them into its log, in order; `Journal` renders a response's.
 
-A flush starts when the last one ends: a lone event goes out at once, a burst shares an append. Nothing is
-shown to anyone before it is in the log.
+A log that needs no waiting takes events on the spot. With any other a flush starts when the last one ends: a lone event
+goes out at once, a burst shares an append. Nothing is shown to anyone before it is in the log.
 
 A log that comes back without events which it had taken gets them again, out of a bounded copy. Where the copy does
 not reach back so far, nothing but the terminal event follows, under a number that was never used.
@@ -31,6 +31,7 @@ class LogWriter:
         self._stream_id = stream_id
         self._fence = fence
         self._reserve = reserve
+        self._room = 1 if log.prompt else BACKLOG_EVENTS
         self._reserved = NUMBERS_PER_BLOCK
         self._next = 0  # the number of the next event to be rendered
         self._written = 0  # the number that the log expects next
@@ -38,39 +39,62 @@ class LogWriter:
         self._copy: deque[LogEvent] = deque()  # what was written last
         self._copied_bytes = 0
         self._lost = False  # the log lacks events that the copy lacks, too
-        self._wanted = anyio.Event()
-        self._flushing = anyio.Lock()
+        self._wanted: anyio.Event | None = None  # set by what must be flushed; there while `pump` waits
+        self._flushing = anyio.Lock(fast_acquire=True)
 
-    async def open(self) -> int:
-        """Take the stream over; return how many numbers it holds already."""
-        self._next = self._written = await self._log.open(self._stream_id, fence=self._fence)
+    async def open(self, *, fresh: bool = False) -> int:
+        """Take the stream over; return how many numbers it holds already. `fresh`: nobody had it before."""
+        self._next = self._written = await self._log.open(self._stream_id, fence=self._fence, fresh=fresh)
         return self._next
 
     def add(self, kind: str, data: bytes) -> None:
         """Add an event."""
         self._add(LogEvent(self._next, kind, data))
+        self._push()
 
     def _add(self, event: LogEvent) -> None:
         self._waiting.append(event)
         self._next += 1
-        self._wanted.set()
+
+    def _push(self) -> None:
+        """Write what waits on the spot, where that can be done; else `pump` does it, and meets what is in the way."""
+        batch = self._waiting
+        if (
+            not self._lost
+            and batch[-1].number < self._reserved
+            and not self._flushing.locked()
+            and self._log.take(self._stream_id, fence=self._fence, expected=self._written, events=batch)
+        ):
+            self._waiting = []
+            self._written = self._next
+            self._copy.clear()  # such a log loses nothing, and a copy must have no gap
+            self._copied_bytes = 0
+        elif self._wanted is not None:
+            self._wanted.set()
 
     @property
     def full(self) -> bool:
-        """Whether the log lags so far behind that the generation should wait (`flush`)."""
-        return len(self._waiting) >= BACKLOG_EVENTS
+        """Whether the generation should wait (`flush`): the log lags far behind, or nothing is pumped into it."""
+        return len(self._waiting) >= self._room
+
+    @property
+    def pumped(self) -> bool:
+        """Whether somebody must `pump`."""
+        return not self._log.prompt
 
     async def pump(self) -> None:
-        """Flush whenever something waits, until cancelled."""
+        """Flush whenever something waits, until cancelled. Needless where `flush` is called whenever it is `full`."""
         while True:
-            await self._wanted.wait()
+            if not self._waiting:
+                self._wanted = anyio.Event()
+                await self._wanted.wait()
+                self._wanted = None
             await self.flush()
 
     async def flush(self) -> None:
         """Bring everything that waits into the log. Raises: Fenced, Gone, Unavailable (nothing is dropped then)."""
         async with self._flushing:
             batch, self._waiting = self._waiting, []
-            self._wanted = anyio.Event()
             if not batch:
                 return
             try:
@@ -149,17 +173,21 @@ class Journal(LogWriter):
     def lifecycle(self, kind: str) -> None:
         """Add a lifecycle event that shows the response as it is now."""
         self._add(self._renderer.lifecycle(kind, self._response, self._next))
+        self._push()
 
     def created(self) -> None:
         """Add event 0 as it was when the response began, whatever it has become since."""
         began = replace(self._response, status="queued", output=[], usage=None, failure=None, completed_at=None)
         began.incomplete_reason = began.detail = None
         self._add(self._renderer.lifecycle("response.created", began, self._next))
+        self._push()
 
     def steps(self, events: list[AnswerEvent]) -> None:
         """Add the steps of an answer."""
         for event in events:
             self._add(self._renderer.step(event, self._next))
+        if events:
+            self._push()
 
     async def end(self, kind: str, *, number: int | None = None) -> None:
         """Append the terminal event, as number `number` where the log lost its tail.

@@ -198,8 +198,15 @@ class EventLog(Protocol):
     implementation says so, and are kept for a time after the end, not for ever.
     """
 
-    async def open(self, response_id: str, *, fence: int) -> int:
+    @property
+    def prompt(self) -> bool:
+        """Whether `take` usually does it, so that nobody need write behind a generation; never changes."""
+        ...
+
+    async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """Take a stream over with a higher fence (making it when it is new); return its next number.
+
+        `fresh`: nobody can have opened it before.
 
         Raises: Fenced when a higher fence holds it.
         """
@@ -216,6 +223,10 @@ class EventLog(Protocol):
         Raises: Fenced when another owner took over, Behind where the log has lost events of this owner, Gone when
         the stream was deleted, Unavailable when it may be tried again.
         """
+        ...
+
+    def take(self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent]) -> bool:
+        """Add events at once, as `append` does; False, and nothing is added, where it takes waiting or is refused."""
         ...
 
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:

@@ -132,7 +132,7 @@ class RecordAnswer:
     async def _opened(self) -> bool:
         """Begin the log, which says from now on that somebody may have been asked."""
         try:
-            await self._writer.open()
+            await self._writer.open(fresh=True)
             self._writer.add(BEGUN, self._asked.caller)
             await self._writer.flush()
         except ChatError as error:

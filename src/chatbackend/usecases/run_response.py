@@ -92,12 +92,12 @@ class RunResponse:
         self._turns = turns
         self._succeed = succeed
 
-    async def __call__(self, entry: Entry, *, behind: bool = False, calls_before: int = 0) -> None:
+    async def __call__(self, entry: Entry, *, fresh: bool = False, behind: bool = False, calls_before: int = 0) -> None:
         """Run a registered response to its end; also when cancelled: then it ends `interrupted` first.
 
-        `behind`: it starts out queued. `calls_before` were started by an earlier process.
+        `fresh`: nobody has run it. `behind`: it starts out queued. `calls_before` were started by an earlier process.
         """
-        run = _Run(self._ports, self._live, entry, calls_before=calls_before)
+        run = _Run(self._ports, self._live, entry, fresh=fresh, calls_before=calls_before)
         outcome = interrupted()
         try:
             outcome = await self._outcome(run, behind=behind)
@@ -113,26 +113,34 @@ class RunResponse:
                 self._live.ended(entry)
 
     async def _outcome(self, run: "_Run", *, behind: bool) -> Outcome:
-        """Generate, with the journal written behind it; every failure becomes an outcome."""
-        entry, outcome = run.entry, interrupted()
+        """Generate, with the journal written behind it where that takes waiting."""
+        if not run.pumped:
+            return await self._generate(run, behind=behind)
+        outcome = interrupted()
         async with anyio.create_task_group() as group:
-            with entry.scope:
-                try:
-                    await run.open(behind=behind)
-                    group.start_soon(run.pump)
-                    await self._turns.wait(entry.response.conversation_id, entry.response.turn, behind=behind)
-                    with anyio.fail_after(self._ports.deadline_s):
-                        outcome = await run.generate()
-                except TimeoutError:
-                    outcome = Outcome("incomplete", detail=DEADLINE)
-                except Fenced:
-                    run.fenced = True
-                except ChatError as error:
-                    outcome = failed(error)
-                except Exception as error:  # the edge of an owned task: it must end, and be seen
-                    self._ports.report("a response failed unexpectedly", error)
-                    outcome = failed(Internal("The server failed while it made this response."))
+            group.start_soon(run.pump)
+            outcome = await self._generate(run, behind=behind)
             group.cancel_scope.cancel()
+        return run.entry.outcome or outcome
+
+    async def _generate(self, run: "_Run", *, behind: bool) -> Outcome:
+        """Generate within the deadline; every failure becomes an outcome."""
+        entry, outcome = run.entry, interrupted()
+        with entry.scope:
+            try:
+                await run.open(behind=behind)
+                await self._turns.wait(entry.response.conversation_id, entry.response.turn, behind=behind)
+                entry.scope.deadline = anyio.current_time() + self._ports.deadline_s
+                outcome = await run.generate()
+            except Fenced:
+                run.fenced = True
+            except ChatError as error:
+                outcome = failed(error)
+            except Exception as error:  # the edge of an owned task: it must end, and be seen
+                self._ports.report("a response failed unexpectedly", error)
+                outcome = failed(Internal("The server failed while it made this response."))
+        if entry.outcome is None and entry.scope.cancelled_caught:  # by nobody
+            return Outcome("incomplete", detail=DEADLINE)
         return entry.outcome or outcome
 
     async def _end(self, run: "_Run", outcome: Outcome) -> None:
@@ -153,12 +161,13 @@ class RunResponse:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, ports: Ports, live: Live, entry: Entry, *, calls_before: int) -> None:
+    def __init__(self, ports: Ports, live: Live, entry: Entry, *, fresh: bool, calls_before: int) -> None:
         self._ports = ports
         self._live = live
         self.entry = entry
         self.fenced = False
         self._response = entry.response
+        self._fresh = fresh
         self._calls_before = calls_before
         self._answer = Answer(ports.new_id)
         self._asking: Asking | None = None
@@ -172,15 +181,21 @@ class _Run:
             reserve=self._reserve if entry.response.store else None,
         )
 
+    @property
+    def pumped(self) -> bool:
+        """Whether somebody must `pump` while it generates."""
+        return self._journal.pumped
+
     async def open(self, *, behind: bool) -> None:
         """Take the stream; a fresh one begins with `response.created`, which is never emitted again."""
-        fresh = await self._journal.open() == 0
+        fresh = await self._journal.open(fresh=self._fresh) == 0
         self._opened = True
         self._response.status = "queued" if behind else "in_progress"
         if fresh:
             self._journal.lifecycle("response.created")
             if behind:
                 self._journal.lifecycle("response.queued")
+            await self._keep_up()
 
     async def pump(self) -> None:
         """Write the journal; when that fails, end the run."""
@@ -197,6 +212,7 @@ class _Run:
         ask = self.entry.ask
         self._response.status = "in_progress"
         self._journal.lifecycle("response.in_progress")
+        await self._keep_up()
         if not ask.generate:
             return COMPLETED
         route = self._ports.ask.models.route(self._response.model)
@@ -282,9 +298,13 @@ class _Run:
             if steps:
                 self.entry.whole = False
                 self._journal.steps(steps)
+        await self._keep_up()
+        return True
+
+    async def _keep_up(self) -> None:
+        """Wait where the log lags behind."""
         if self._journal.full:
             await self._journal.flush()
-        return True
 
     def _may_turn(self, event: ModelEvent) -> bool:
         """Whether the answer is whole before this event; calls want their outputs, so it goes on behind one."""

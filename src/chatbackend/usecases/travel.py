@@ -1,6 +1,7 @@
 """Go along a route until somebody answers; and keep an answer within its time."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import TypeVar
 
@@ -29,6 +30,11 @@ async def travel(journey: Journey, dial: Callable[[Step], Awaitable[T]], now: Ca
         else:
             journey.answered(step.deployment)
             return answer
+
+
+def within(seconds: float) -> AbstractContextManager[object]:
+    """Raise TimeoutError in what takes longer. Without an end this costs nothing."""
+    return nullcontext() if seconds == inf else anyio.fail_after(seconds)
 
 
 async def until(parts: AsyncGenerator[T, None], ends_at: float, gap_s: float = inf) -> AsyncGenerator[T, None]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import anyio
-
 from chatbackend.domain.errors import Gone
 from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.usecases.ports import Behind, Extent, Fenced, LogEvent
@@ -22,13 +20,14 @@ class MemoryEventLog:
     """`EventLog` in a dictionary. `monotonic` gives seconds; ended streams older than `keep_s` are dropped."""
 
     def __init__(self, monotonic: Callable[[], float], *, keep_s: float = 120.0) -> None:
+        self.prompt = True
         self._monotonic = monotonic
         self._keep_s = keep_s
         self._streams: dict[str, _Stream] = {}
         self._ended: dict[str, float] = {}  # when, in the order of ending
         self._wakeups = Wakeups()
 
-    async def open(self, response_id: str, *, fence: int) -> int:
+    async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """See `EventLog.open`."""
         self._forget_old()
         stream = self._streams.setdefault(response_id, _Stream(fence))
@@ -55,6 +54,15 @@ class MemoryEventLog:
             self._ended[response_id] = self._monotonic()
         self._wakeups.wake(response_id)
 
+    def take(self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent]) -> bool:
+        """See `EventLog.take`."""
+        stream = self._streams.get(response_id)
+        if stream is None or stream.ended or stream.fence != fence or _next(stream) != expected:
+            return False
+        stream.events.extend(events)
+        self._wakeups.wake(response_id)
+        return True
+
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
         """See `EventLog.read`."""
         stream = self._streams.get(response_id)
@@ -72,13 +80,10 @@ class MemoryEventLog:
 
     async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
         """See `EventLog.moved`. A stream that is not there yet is waited for: returning at once would spin."""
-        event = self._wakeups.event(response_id)
         stream = self._streams.get(response_id)
         if stream is not None and _next(stream) > after + 1:
             return True
-        with anyio.move_on_after(timeout_s) as scope:
-            await event.wait()
-        return not scope.cancelled_caught
+        return await self._wakeups.wait(response_id, timeout_s)
 
     async def delete(self, response_id: str) -> None:
         """See `EventLog.delete`."""

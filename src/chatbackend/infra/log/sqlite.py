@@ -1,25 +1,28 @@
 """The event log of stored responses on SQLite, in a file of its own.
 
 `synchronous=NORMAL`: what was appended survives the death of the process, not the loss of power.
-Readers in this process are served from a bounded tail in memory, filled only after the commit; older events
-come from the file.
+An append keeps its events (`Unwritten`) and the file gets them a little later. Readers in this process are served from
+a bounded tail in memory, filled only with what is kept; older events come from the file.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 import anyio
 from sqlalchemy import bindparam, delete, func, select, update
 
 from chatbackend.domain.errors import Gone
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.tables.events import EVENTS, STREAMS
-from chatbackend.infra.db.transaction import Database, Transaction, adding, one
+from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
+from chatbackend.infra.log.unwritten import Unwritten
 from chatbackend.infra.log.wakeups import Wakeups
-from chatbackend.usecases.ports import Extent, Fenced, LogEvent
+from chatbackend.usecases.ports import Extent, Fenced, LogEvent, Report
 
 TAIL_EVENTS = 4_096  # a stream's events kept in memory while it runs
-TAIL_STREAMS = 2_048  # streams with a tail; the least recently appended loses its own
 ENDED_TAILS = 64  # of these streams that have ended: their readers are about to read the end
 
 _ADD_STREAM = adding(STREAMS, omit=("ended_at",))
@@ -53,76 +56,95 @@ _UNENDED = select(STREAMS.c.response_id).where(STREAMS.c.ended_at.is_(None))
 
 
 class _Tail:
-    """The newest events of one running stream, and its fence; what is here is committed."""
+    """The newest events of one stream whose owner is here, and what its next append must bring.
 
-    __slots__ = ("events", "fence", "next")
+    Everything below `written` is in the database, the rest is kept for it.
+    """
+
+    __slots__ = ("ended", "events", "fence", "next", "written")
 
     def __init__(self, fence: int, following: int) -> None:
         self.fence = fence
-        self.next = following
+        self.next = self.written = following
+        self.ended = False
         self.events: list[LogEvent] = []
 
 
 class SqliteEventLog:
-    """`LastingLog` over a `Database` that holds the log's tables. `now` gives seconds since the epoch.
+    """`LastingLog` over a `Database` that holds the log's tables, and a spool. `now` gives seconds since the epoch.
 
+    `async with` it: what an earlier process left in the spool is written first. It is the only one that writes.
     `boot` changes when the machine starts anew: what was not on the disk then is lost. "": that is not known.
     """
 
-    def __init__(self, database: Database, now: Callable[[], float], *, boot: str = "") -> None:
+    def __init__(
+        self, database: Database, spool: Spool, now: Callable[[], float], report: Report, *, boot: str = ""
+    ) -> None:
         self._database = database
+        self._unwritten = Unwritten(database, spool, report, self._written)
         self._now = now
         self._boot = boot or uuid4().hex
-        self._tails: OrderedDict[str, _Tail] = OrderedDict()
+        self._tails: dict[str, _Tail] = {}
         self._ended: deque[str] = deque()
         self._wakeups = Wakeups()
+        self._group = anyio.create_task_group()
 
-    async def open(self, response_id: str, *, fence: int) -> int:
+    async def __aenter__(self) -> Self:
+        await self._unwritten.replay()
+        await self._group.__aenter__()
+        self._group.start_soon(self._unwritten.run)
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)  # what else went wrong is not for a group to wrap
+
+    async def settle(self) -> None:
+        """Return once everything that was appended is in the database. Raises: Unavailable."""
+        await self._unwritten.settle()
+
+    prompt = True
+
+    async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """See `EventLog.open`."""
+        if fresh and self._unwritten.begin(response_id, fence):
+            self._tails[response_id] = _Tail(fence, 0)
+            return 0
+        tail = self._tails.get(response_id)
+        if tail is not None:
+            if tail.fence > fence:
+                raise Fenced
+            tail.fence = fence  # the earlier owner adds nothing more from here on
+            await self._unwritten.settle()
 
-        async def work(tx: Transaction) -> int:
+        async def work(tx: Transaction) -> Row:
             row = await one(tx, _STREAM, {"id": response_id})
             if row is None:
                 await tx.execute(_ADD_STREAM, {"response_id": response_id, "fence": fence, "next": 0})
-                return 0
+                return {"next": 0, "ended_at": None}
             if not await tx.execute(_TAKE_OVER, {"id_": response_id, "fence_": fence}):
                 raise Fenced
-            return row["next"]
+            return row
 
-        following = await self._database.write(work)
-        self._tails[response_id] = _Tail(fence, following)
-        while len(self._tails) > TAIL_STREAMS:
-            self._tails.popitem(last=False)
-        return following
+        row = await self._database.write(work)
+        tail = self._tails[response_id] = _Tail(fence, row["next"])
+        tail.ended = row["ended_at"] is not None
+        return tail.next
 
     async def append(
         self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent], ended: bool
     ) -> None:
         """See `EventLog.append`."""
-        following = events[-1].number + 1
-        step = {
-            "id_": response_id,
-            "fence_": fence,
-            "expected_": expected,
-            "next_": following,
-            "ended_at_": int(self._now()) if ended else None,
-        }
-        rows = [
-            {"response_id": response_id, "number": event.number, "type": event.type, "data": event.data}
-            for event in events
-        ]
+        ended_at = int(self._now()) if ended else None
+        if self._kept(response_id, fence, expected, events=events, ended_at=ended_at):
+            return
+        await self._unwritten.settle()
+        if not self._kept(response_id, fence, expected, events=events, ended_at=ended_at):
+            await self._write(response_id, fence, expected, events=events, ended_at=ended_at)
 
-        async def work(tx: Transaction) -> None:
-            if not await tx.execute(_ADVANCE, step):
-                if await one(tx, _STREAM, {"id": response_id}) is None:
-                    raise Gone("This response was deleted.")
-                raise Fenced
-            await tx.execute_many(_ADD_EVENT, rows)
-
-        with anyio.CancelScope(shield=True):  # once written it must be seen: the tail and the wake-up follow
-            await self._database.write(work)
-        self._remember(response_id, events, following, ended=ended)
-        self._wakeups.wake(response_id)
+    def take(self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent]) -> bool:
+        """See `EventLog.take`."""
+        return self._kept(response_id, fence, expected, events=events, ended_at=None)
 
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
         """See `EventLog.read`."""
@@ -139,7 +161,14 @@ class SqliteEventLog:
             rows = await tx.rows(_READ, {"id": response_id, "after": after, "limit": limit})
             return [LogEvent(row["number"], row["type"], row["data"]) for row in rows]
 
-        return await self._database.read(work)
+        found = await self._database.read(work)
+        tail = self._tails.get(response_id)
+        if tail is not None and tail.events and len(found) < limit:
+            following = found[-1].number + 1 if found else after + 1
+            if tail.events[0].number <= following:
+                skip = following - tail.events[0].number
+                found += tail.events[skip : skip + limit - len(found)]
+        return found
 
     async def extent(self, response_id: str) -> Extent | None:
         """See `EventLog.extent`."""
@@ -152,17 +181,17 @@ class SqliteEventLog:
             floor = row["next"] if lowest is None or lowest["floor"] is None else lowest["floor"]
             return Extent(floor, row["next"], row["ended_at"] is not None)
 
-        return await self._database.read(work)
+        held, tail = await self._database.read(work), self._tails.get(response_id)
+        if tail is None or (held is not None and tail.next <= held.next):
+            return held
+        return Extent(0 if held is None else held.floor, tail.next, tail.ended)
 
     async def moved(self, response_id: str, *, after: int, timeout_s: float) -> bool:
         """See `EventLog.moved`. A stream without a tail has no owner here: looking again is all there is."""
-        event = self._wakeups.event(response_id)
         tail = self._tails.get(response_id)
         if tail is not None and tail.next > after + 1:
             return True
-        with anyio.move_on_after(timeout_s) as scope:
-            await event.wait()
-        return not scope.cancelled_caught
+        return await self._wakeups.wait(response_id, timeout_s)
 
     async def delete(self, response_id: str) -> None:
         """See `EventLog.delete`."""
@@ -171,8 +200,9 @@ class SqliteEventLog:
             await tx.execute(_DELETE_EVENTS, {"id": response_id})
             await tx.execute(_DELETE_STREAM, {"id": response_id})
 
-        await self._database.write(work)
         self._tails.pop(response_id, None)
+        await self._unwritten.settle()  # what is written later would bring it back
+        await self._database.write(work)
         self._wakeups.wake(response_id)
 
     async def unended(self) -> list[str]:
@@ -197,22 +227,69 @@ class SqliteEventLog:
                 await tx.execute(_DELETE_STREAM, {"id": response_id})
             return old
 
-        return len(await self._database.write(work))
+        expired = await self._database.write(work)
+        for response_id in expired:
+            self._tails.pop(response_id, None)
+        return len(expired)
 
-    def _remember(self, response_id: str, events: Sequence[LogEvent], following: int, *, ended: bool) -> None:
-        """Keep the newest events at hand. A gap (before a terminal event) drops the tail."""
+    def _kept(
+        self, response_id: str, fence: int, expected: int, *, events: Sequence[LogEvent], ended_at: int | None
+    ) -> bool:
+        """Keep and show events, where they follow on what is here; False: they do not, or there is no room."""
         tail = self._tails.get(response_id)
-        if tail is None:
+        if tail is None or tail.ended or tail.fence != fence or not tail.next == expected == events[0].number:
+            return False
+        if not self._unwritten.keep(response_id, events, ended_at):
+            return False
+        self._show(response_id, tail, events, ended=ended_at is not None)
+        return True
+
+    async def _write(
+        self, response_id: str, fence: int, expected: int, *, events: Sequence[LogEvent], ended_at: int | None
+    ) -> None:
+        """Write events by themselves, behind all that was kept: too large ones, an end that skips numbers."""
+        following = events[-1].number + 1
+        step = {"id_": response_id, "fence_": fence, "expected_": expected, "next_": following, "ended_at_": ended_at}
+        rows = [
+            {"response_id": response_id, "number": event.number, "type": event.type, "data": event.data}
+            for event in events
+        ]
+
+        async def work(tx: Transaction) -> None:
+            if not await tx.execute(_ADVANCE, step):
+                if await one(tx, _STREAM, {"id": response_id}) is None:
+                    raise Gone("This response was deleted.")
+                raise Fenced
+            await tx.execute_many(_ADD_EVENT, rows)
+
+        with anyio.CancelScope(shield=True):  # once written it must be seen: the tail and the wake-up follow
+            await self._database.write(work)
+        tail = self._tails.get(response_id)
+        if tail is not None and events[0].number == tail.next:
+            tail.written = following
+            self._show(response_id, tail, events, ended=ended_at is not None)
             return
-        if events[0].number != tail.next:
-            del self._tails[response_id]
-            return
+        self._tails.pop(response_id, None)  # an end behind a gap
+        self._wakeups.wake(response_id)
+
+    def _show(self, response_id: str, tail: _Tail, events: Sequence[LogEvent], *, ended: bool) -> None:
+        """Let readers see events, and keep the newest ones at hand."""
         tail.events.extend(events)
-        tail.next = following
-        self._tails.move_to_end(response_id)
+        tail.next = events[-1].number + 1
         if len(tail.events) > TAIL_EVENTS:
-            del tail.events[: TAIL_EVENTS // 2]
+            del tail.events[: min(TAIL_EVENTS // 2, tail.written - tail.events[0].number)]
         if ended:
+            tail.ended = True
             self._ended.append(response_id)
-            while len(self._ended) > ENDED_TAILS:
-                self._tails.pop(self._ended.popleft(), None)
+        self._wakeups.wake(response_id)
+
+    def _written(self, response_id: str, following: int) -> None:
+        """Note what is in the database now; the oldest tails of streams that have ended go."""
+        tail = self._tails.get(response_id)
+        if tail is not None:
+            tail.written = following
+        while len(self._ended) > ENDED_TAILS:
+            oldest = self._tails.get(self._ended[0])
+            if oldest is not None and oldest.written < oldest.next:
+                return
+            self._tails.pop(self._ended.popleft(), None)

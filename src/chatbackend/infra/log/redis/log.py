@@ -61,7 +61,9 @@ class RedisEventLog:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
-    async def open(self, response_id: str, *, fence: int) -> int:
+    prompt = False
+
+    async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """See `EventLog.open`."""
         self._owners.post("SADD", self._keys.unended, response_id)  # before it is there: it must not be missed
         reply = read(await self._owners.script(OPEN, self._keys.both(response_id), fence, UNENDED_KEEP_S))
@@ -86,6 +88,10 @@ class RedisEventLog:
             raise failure(reply)
         if ended:
             self._owners.post("SREM", self._keys.unended, response_id)
+
+    def take(self, response_id: str, *, fence: int, expected: int, events: Sequence[LogEvent]) -> bool:
+        """See `EventLog.take`: it takes a message there and back."""
+        return False
 
     async def read(self, response_id: str, *, after: int, limit: int) -> Sequence[LogEvent]:
         """See `EventLog.read`; pages may be shorter than asked for."""
