@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Protocol
 
 import anyio
@@ -12,8 +11,8 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.kept_answers import BEGUN, CHUNK, ENDED, HEAD, WHOLE, frees_key, interrupted
 from chatbackend.usecases.journal import LogWriter
 from chatbackend.usecases.live import Answering
+from chatbackend.usecases.patience import waits
 from chatbackend.usecases.ports import Begun, EventLog, Fenced, NewId, Once, Report
-from chatbackend.usecases.run_response import FINISH_RETRY_S
 
 
 class Requests(Protocol):
@@ -192,7 +191,7 @@ class RecordAnswer:
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step, however long a store refuses it; a stopping server leaves it to the next start."""
-        waits = chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1]))
+        pauses = waits()
         while not self._fenced:
             try:
                 return await step()
@@ -202,4 +201,4 @@ class RecordAnswer:
                 self._ports.report("the end of an answer could not be saved yet", error)
                 if self._ports.closed():
                     return
-                await anyio.sleep(next(waits))
+                await anyio.sleep(next(pauses))

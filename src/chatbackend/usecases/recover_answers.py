@@ -5,13 +5,12 @@ beginning. What is in the log stays, and the end says that it was interrupted.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-import anyio
-
-from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.kept_answers import ENDED, HEAD, WHOLE, interrupted, is_kept_answer
 from chatbackend.usecases.journal import LogWriter
-from chatbackend.usecases.ports import Fenced, LastingLog, Report, Spawn
+from chatbackend.usecases.patience import recovered
+from chatbackend.usecases.ports import LastingLog, Report, Spawn
 from chatbackend.usecases.record_answer import Tell
 
 
@@ -36,21 +35,13 @@ class RecoverAnswers:
 
     async def _work_off(self, left: Sequence[str]) -> None:
         for answer_id in left:
-            await self._patiently(answer_id)
-
-    async def _patiently(self, answer_id: str) -> None:
-        """End one, however long the store refuses it; one that cannot be helped must not harm the others."""
-        while True:
-            try:
-                return await self._end(answer_id)
-            except (Fenced, Gone):  # somebody else has it, or it was forgotten
-                return
-            except Unavailable as error:
-                self._report("recovery of answers waits for the log", error)
-                await anyio.sleep(self._retry_s)
-            except Exception as error:  # the edge of recovery
-                self._report("recovery failed for an answer", error)
-                return
+            await recovered(
+                partial(self._end, answer_id),
+                self._report,
+                waiting="recovery of answers waits for the log",
+                failed="recovery failed for an answer",
+                retry_s=self._retry_s,
+            )
 
     async def _end(self, answer_id: str) -> None:
         writer = LogWriter(self._log, answer_id, fence=self._fence)
