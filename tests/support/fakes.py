@@ -305,25 +305,26 @@ class RecordingLog(MemoryEventLog):
 
 
 class FakeFences:
-    """`Fences` of one server: the first is 1."""
+    """`Fences` of one server: the first is 1. `living` are held; `logs` is what their owners know of the log."""
 
-    def __init__(self, truth: FakeTruth) -> None:
+    def __init__(self, living: set[int], logs: dict[int, str]) -> None:
         self.held = {1}
         self._last = 1
-        self._truth = truth
+        self._living = living
+        self._logs = logs
 
     async def draw(self, log: str) -> int:
         """See `Fences.draw`."""
         fence = self._last = self._last + 1
         self.held.add(fence)
-        self._truth.living.add(fence)
-        self._truth.logs[fence] = log
+        self._living.add(fence)
+        self._logs[fence] = log
         return fence
 
     def drop(self, fence: int) -> None:
         """See `Fences.drop`."""
         self.held.remove(fence)
-        self._truth.living.remove(fence)
+        self._living.remove(fence)
 
 
 async def forever() -> None:
@@ -435,7 +436,7 @@ class Stage:
         self.reports: list[tuple[str, BaseException]] = []
         self.truth = FakeTruth(self.happened, self.trouble)
         self.log = RecordingLog(self.happened, self.trouble, self.clock)
-        self.fences = FakeFences(self.truth)
+        self.fences = FakeFences(self.truth.living, self.truth.logs)
         self.unstored_log = RecordingLog(self.happened, self.trouble, self.clock)
         self.model = FakeModel(scripts, profile)
         self.search = FakeSearch(list(passages))

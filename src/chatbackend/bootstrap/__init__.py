@@ -165,8 +165,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | Non
         MetricsRoutes(base.metrics),
         system,
     )
-    once = engine.answers.once if base.stores.alone else None  # no server can tell whose such an answer is
-    kept = KeptAnswers(once, max_body_bytes=limit)
+    kept = KeptAnswers(engine.answers.once, max_body_bytes=limit)
     routes = kept.routes([route for part in parts for route in part.routes()])
     return WebApp(
         routes,

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.base import Executable
 
+from chatbackend.infra.db.requests import Requests
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.servers import Servers
 from chatbackend.infra.db.sqlite import SqliteTransaction
@@ -70,7 +71,9 @@ ASKED: dict[str, tuple[Callable[[Database, World], Coroutine[Any, Any, object]],
         lambda database, world: Responses(database, world).settle_abandoned(),
         ["ledger_open", "responses_alive"],
     ),
-    "which fences are needed": (tidied, ["ledger_open", "responses_alive"]),
+    "which answers are made": (lambda database, world: Requests(database, world).unended(), ["requests_owned"]),
+    "whether one is made": (lambda database, world: Requests(database, world).under_way("a"), ["requests_owned"]),
+    "which fences are needed": (tidied, ["ledger_open", "responses_alive", "requests_owned"]),
 }
 
 
@@ -90,4 +93,4 @@ async def test_what_is_asked_every_second_is_asked_of_the_index_of_the_living(as
 
     plans = await anyio.to_thread.run_sync(explained)
     assert [index for index in indexes if not any(f"INDEX {index}" in plan for plan in plans)] == []
-    assert [plan for plan in plans if plan in ("SCAN responses", "SCAN ledger")] == []
+    assert [plan for plan in plans if plan in ("SCAN responses", "SCAN ledger", "SCAN requests")] == []

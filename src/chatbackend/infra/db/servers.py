@@ -14,7 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from chatbackend.infra.db.facts import next_epoch
 from chatbackend.infra.db.tables.files import JOBS
-from chatbackend.infra.db.tables.responses import IS_ALIVE, IS_OPEN, LEDGER, RESPONSES
+from chatbackend.infra.db.tables.responses import IS_ALIVE, IS_OPEN, IS_OWNED, LEDGER, REQUESTS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.tables.servers import SERVERS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
@@ -74,7 +74,11 @@ _MAY_JUDGE = select(may_judge().label("may"))
 _LEAVE = update(SERVERS).where(SERVERS.c.name == bindparam("name_")).values(lease_until=0)
 _KNOWN = select(SERVERS.c.fence).where(SERVERS.c.name == bindparam("name"))
 _LIVING_OTHERS = living().where(SERVERS.c.name != bindparam("name")).limit(1)
-_OF = [select(RESPONSES.c.fence).where(IS_ALIVE), select(LEDGER.c.fence).where(IS_OPEN)]
+_OF = [
+    select(RESPONSES.c.fence).where(IS_ALIVE),
+    select(LEDGER.c.fence).where(IS_OPEN),
+    select(REQUESTS.c.fence).where(IS_OWNED),
+]
 _TIDY = delete(SERVERS).where(
     or_(
         SERVERS.c.lease_until < Now() - KEPT_S * MICROS,

@@ -171,7 +171,11 @@ REQUESTS = Table(
     text("body_hash"),
     text("object_id"),
     integer("created_at"),
+    integer("fence", default="0"),  # of whoever makes the answer; 0 once that has ended, and for all other objects
 )
+IS_OWNED = REQUESTS.c.fence > literal_column("0")  # as IS_ALIVE, for the index of what is being made
+_OWNED = sql("fence > 0")
+Index("requests_owned", REQUESTS.c.object_id, sqlite_where=_OWNED, postgresql_where=_OWNED)
 Index("requests_by_key", REQUESTS.c.tenant, REQUESTS.c.owner, REQUESTS.c.path, REQUESTS.c.key_hash, unique=True)
 Index(
     "requests_by_body",
