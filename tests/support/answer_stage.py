@@ -101,7 +101,9 @@ class FakeTell:
 class AnswerStage:
     """Everything that answers need."""
 
-    def __init__(self, group: TaskGroup, *, deadline_s: float, idle_s: float, max_running: int) -> None:
+    def __init__(
+        self, group: TaskGroup, *, deadline_s: float, idle_s: float, max_running: int, per_user: int | None
+    ) -> None:
         self.group = group
         self.happened: list[str] = []
         self.trouble = Trouble()
@@ -109,7 +111,7 @@ class AnswerStage:
         self.clock = FakeClock()
         self.log = RecordingLog(self.happened, self.trouble, self.clock)
         self.requests = FakeRequests(self.happened, self.trouble)
-        self.live = Live(self.clock.now, max_running=max_running)
+        self.live = Live(self.clock.now, max_running=max_running, per_user=per_user)
         self.made = 0
         self.ports = AnswerPorts(
             self.requests,
@@ -182,8 +184,8 @@ async def heard(answered: Answered) -> list[tuple[str, bytes]]:
 
 @asynccontextmanager
 async def answer_stage(
-    *, deadline_s: float = 20, idle_s: float = 20, max_running: int = 9
+    *, deadline_s: float = 20, idle_s: float = 20, max_running: int = 9, per_user: int | None = None
 ) -> AsyncGenerator[AnswerStage, None]:
     async with anyio.create_task_group() as group:
-        yield AnswerStage(group, deadline_s=deadline_s, idle_s=idle_s, max_running=max_running)
+        yield AnswerStage(group, deadline_s=deadline_s, idle_s=idle_s, max_running=max_running, per_user=per_user)
         group.cancel_scope.cancel()

@@ -427,6 +427,7 @@ class Stage:
         profile: ModelProfile,
         deadline_s: float,
         max_running: int,
+        per_user: int | None,
         renderer: Renderer,
     ) -> None:
         self.group = group
@@ -455,7 +456,7 @@ class Stage:
             fence=1,
             deadline_s=deadline_s,
         )
-        self.live, self.turns = Live(self.clock.now, max_running=max_running), Turns()
+        self.live, self.turns = Live(self.clock.now, max_running=max_running, per_user=per_user), Turns()
         steers = self.truth.steers
         self.succeed = Succeed(
             self.truth,
@@ -549,6 +550,7 @@ async def stage(
     profile: ModelProfile | None = None,
     deadline_s: float = 20.0,
     max_running: int = 100,
+    per_user: int | None = None,
     renderer: Renderer | None = None,
 ) -> AsyncGenerator[Stage, None]:
     """Open a stage; what still runs when it is left is cancelled."""
@@ -560,6 +562,7 @@ async def stage(
             profile=profile or ModelProfile(),
             deadline_s=deadline_s,
             max_running=max_running,
+            per_user=per_user,
             renderer=renderer or ResponseEvents(),
         )
         group.cancel_scope.cancel()

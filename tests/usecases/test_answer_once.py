@@ -11,6 +11,7 @@ from chatbackend.domain.errors import (
     Conflict,
     Gone,
     InvalidRequest,
+    RateLimited,
     Unavailable,
     Unprocessable,
     UpstreamCut,
@@ -302,6 +303,26 @@ async def test_a_log_that_is_deleted_under_a_reader_ends_it() -> None:
         running.stop(interrupted())
         await running.done.wait()
         assert await heard(answered) == []
+
+
+async def test_of_a_thousand_answers_at_once_no_more_are_made_than_a_user_may_have() -> None:
+    async with stage(max_running=9_999, per_user=10) as on:
+        refused: list[str | None] = []
+
+        async def ask(number: int) -> None:
+            try:
+                await on.ask(on.work(anyio.Event()), key=f"{number}")
+            except RateLimited as error:
+                refused.append(error.code)
+
+        async with anyio.create_task_group() as group:
+            for number in range(1_000):
+                group.start_soon(ask, number)
+        assert (on.made, len(on.requests.rows), refused) == (10, 10, ["too_many_responses"] * 990)
+        [running, *_] = on.live.at_work()
+        running.stop(interrupted())
+        await running.done.wait()
+        assert (await on.ask(on.work("a"))).fresh
 
 
 async def test_answers_take_the_room_that_responses_take() -> None:

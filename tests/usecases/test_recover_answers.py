@@ -10,7 +10,7 @@ from chatbackend.usecases.ports import Fenced, LogEvent
 from chatbackend.usecases.recover_answers import RecoverAnswers
 from tests.support.answer_stage import AnswerStage, FakeTell, Kept
 from tests.support.answer_stage import answer_stage as stage
-from tests.support.fakes import FakeFences
+from tests.support.fakes import ME, FakeFences
 
 pytestmark = pytest.mark.anyio
 MINE, DEAD, ANOTHERS = 1, -1, 7  # fences
@@ -76,7 +76,7 @@ async def test_what_a_living_server_makes_is_left_to_it() -> None:
         on.requests.living.add(ANOTHERS)
         await left(on, "ans_1", "begun", fence=ANOTHERS)
         await left(on, "ans_2", "begun", fence=MINE)
-        on.live.enter(Answering("ans_2"))
+        on.live.enter(Answering("ans_2", ME))
         assert await recovered(on) == 0
         assert await on.log.unended() == ["ans_1", "ans_2"]
 

@@ -41,8 +41,8 @@ class AnswerOnce:
 
         Raises: Unprocessable, Conflict `idempotent_result_gone`, Unavailable (nobody was asked, the key is free).
         """
-        self._live.check_room(principal)
-        begun = await self._begin(Answering(self._ports.new_id(ID_PREFIX)), Asked(principal, once, caller), work)
+        answering = Answering(self._ports.new_id(ID_PREFIX), principal)
+        begun = await self._begin(answering, Asked(principal, once, caller), work)
         running = self._live.answering(begun.response_id)
         if running is not None:
             await running.opened.wait()
