@@ -338,6 +338,11 @@ class Responses:
             message = f"Previous response with id '{previous}' has not ended yet."
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_ended")
 
+    def _created(self, response: Response) -> int:
+        """Return the moment of the commit, but within the second that the response is shown with."""
+        first = response.created_at * MICROS
+        return min(max(first, self._micros()), first + MICROS - 1)
+
     def _micros(self) -> int:
         return int(self._clock.now() * MICROS)
 
@@ -351,7 +356,7 @@ class Responses:
             "key_id": principal.key_id,
             "model": response.model,
             "status": response.status,
-            "created_at": self._micros(),
+            "created_at": self._created(response),
             "previous_response_id": response.previous_response_id,
             "conversation_id": response.conversation_id,
             "turn": response.turn,
