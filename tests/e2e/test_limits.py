@@ -30,12 +30,6 @@ HEAD = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     settings = {
         "LLAMA31_ENDPOINT": upstream.url,
@@ -223,7 +217,10 @@ async def freed_s(server: Server, what: str) -> float:
 
 def open_sockets(server: Server) -> int:
     """Return how many connections of the API the server holds, as the kernel has them."""
-    held = {os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir() if link.is_symlink()}
+    held: set[str] = set()
+    for link in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            held.add(os.readlink(link))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     port = f"{server.port:04X}"
     return sum(f"socket:[{row[9]}]" in held for row in rows if row[1].endswith(f":{port}") and row[3] != "0A")
