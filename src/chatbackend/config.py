@@ -112,7 +112,7 @@ class Settings(BaseModel):
     chatbackend_max_running_per_user: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="Of those, how many one user may have; default: 100 a user that an account names, no bound for the "
-        "account itself. More are refused with 429.",
+        "account itself. More are refused with 429. Each of many servers counts for itself, here and below.",
     )
     chatbackend_max_sockets_per_user: Annotated[int, Field(ge=1)] | None = Field(
         None, description="WebSockets that one user may have open; default and refusal as for running responses."

@@ -7,12 +7,9 @@ import pytest
 from tests.clients.catalogue import FAMILIES
 from tests.support.server import Server, serving
 from tests.support.upstream import Upstream
+from tests.support.upstreams import upstream
 
-
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
+__all__ = ["upstream"]
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,14 @@ async def test_a_response_that_began_is_read_back_with_all_its_settings(world: W
     assert await world.truth.inputs(made.id) == [Message("msg_1_1", "user", [InputText("hi")])]
 
 
+@pytest.mark.parametrize("later_s", [0, 0.4, 1, 3.7, -2])
+async def test_a_response_keeps_the_second_that_it_was_shown_with(world: World, later_s: float) -> None:
+    made, asked = world.response()
+    world.time += later_s  # until it is committed; clocks are set back, too
+    await world.truth.begin(made, asked, None)
+    assert await world.truth.get(ME, made.id) == made
+
+
 @pytest.mark.parametrize("outcome", [COMPLETED, CANCELLED, FAILED, Outcome("incomplete", "max_output_tokens", "x")])
 async def test_an_end_is_read_back_whole(world: World, outcome: Outcome) -> None:
     made = await world.ended("bye", outcome)

@@ -12,7 +12,8 @@ USER = Principal("t", "app", "app/anna", "k")
 
 def refused(limits: PerUser, principal: Principal) -> bool:
     try:
-        limits.check(principal)
+        with limits.room(principal):
+            pass
     except RateLimited as error:
         assert (error.code, error.retry_after_s) == ("too_many_things", 1.0)
         return True
@@ -32,6 +33,14 @@ def test_a_limit_is_everybodys_and_who_leaves_makes_room(principal: Principal) -
     limits.leave(principal)
     limits.enter(principal)
     assert not refused(limits, principal)
+
+
+def test_room_is_taken_in_the_step_that_looks_for_it_and_given_back() -> None:
+    limits = PerUser(1, what="things", code="too_many_things")
+    with pytest.raises(ValueError, match="wrong"), limits.room(USER):
+        assert refused(limits, USER)
+        raise ValueError("wrong")
+    assert not refused(limits, USER)
 
 
 def test_without_one_users_have_a_share_and_accounts_no_bound() -> None:

@@ -12,14 +12,11 @@ import pytest
 from tests.support import sdk
 from tests.support.server import Server
 from tests.support.upstream import Upstream
+from tests.support.upstreams import upstream
+
+__all__ = ["upstream"]
 
 Ledger = Callable[[str], list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

@@ -251,14 +251,6 @@ async def steered(server: Replica, words: str) -> str:
     return parent
 
 
-def test_servers_that_share_their_stores_refuse_a_key_where_they_keep_no_answer(both: tuple[Replica, Replica]) -> None:
-    with sdk.client(both[0]) as client, pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(
-            model=TALKS, messages=[{"role": "user", "content": "x"}], extra_headers={"idempotency-key": "k"}
-        )
-    assert refused.value.code == "idempotency_unsupported"
-
-
 @pytest.mark.timeout(120)
 def test_an_answer_that_had_not_begun_is_made_by_another_server(
     running: Cluster, both: tuple[Replica, Replica]

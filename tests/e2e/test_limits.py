@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import httpx2
 import openai
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -26,12 +27,6 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.anyio
 CLOSED_S = 15.0  # what docs/guarantees.md promises
 HEAD = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\n"
-
-
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +83,32 @@ async def test_a_user_has_so_many_running_responses_on_sockets_and_over_http(run
         for response_id in {event["response"]["id"] for event in begun}:
             await socket.send("chatbackend.cancel", response_id=response_id)
         await socket.until("chatbackend.cancelled", times=2)
+
+
+@pytest.mark.parametrize("key", [False, True], ids=["responses", "answers under a key"])
+async def test_of_many_at_once_a_user_gets_no_more_than_so_many(running: Server, *, key: bool) -> None:
+    answers: list[int] = []
+
+    async def ask(number: int) -> None:
+        headers = {"chatbackend-user": f"many-{key}"} | ({"idempotency-key": f"many {number}"} if key else {})
+        path, input_ = ("/v1/chat/completions", "messages") if key else ("/v1/responses", "input")
+        body = {"model": "llama31/scripted-endless-d20", "stream": True, input_: [{"role": "user", "content": "x"}]}
+        async with client.stream("POST", path, json=body, headers=headers) as answer:
+            answers.append(answer.status_code)
+            if len(answers) == 200:
+                all_answered.set()
+            await all_answered.wait()
+
+    all_answered = anyio.Event()
+    key_of = {"authorization": f"Bearer {running.key}"}
+    limits = httpx2.Limits(max_connections=200)
+    async with (
+        httpx2.AsyncClient(base_url=running.url, headers=key_of, limits=limits, timeout=30) as client,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(200):
+            group.start_soon(ask, number)
+    assert (answers.count(200), answers.count(429)) == (2, 198)
 
 
 async def slow(server: Server, first: bytes, drip: bytes, answers: list[bytes]) -> None:
@@ -196,7 +217,10 @@ async def freed_s(server: Server, what: str) -> float:
 
 def open_sockets(server: Server) -> int:
     """Return how many connections of the API the server holds, as the kernel has them."""
-    held = {os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir() if link.is_symlink()}
+    held: set[str] = set()
+    for link in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            held.add(os.readlink(link))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     port = f"{server.port:04X}"
     return sum(f"socket:[{row[9]}]" in held for row in rows if row[1].endswith(f":{port}") and row[3] != "0A")

@@ -36,12 +36,6 @@ structured = "prompt"
 """
 
 
-@pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
 def settings(upstream: Upstream) -> dict[str, str]:
     return {
         "AZURE_OPENAI_ENDPOINT": f"{upstream.url}/openai/v1/",

@@ -158,6 +158,34 @@ async def test_streams_of_conversations_and_idle_connections_hold_nothing_up(ser
         assert time.monotonic() - began < IDLE_STOP_S
 
 
+async def test_the_stream_of_a_file_ends_whole_before_the_file_does_and_goes_on_at_the_next_start(
+    server: Server,
+) -> None:
+    words = "\n\n".join(f"Paragraph {number}: the wind turns north before noon." for number in range(40_000)).encode()
+    key = {"authorization": f"Bearer {server.key}"}
+    async with sdk.async_client(server) as client:
+        file = await client.files.create(file=("big.md", words), purpose="assistants")
+    async with (
+        aiohttp.ClientSession(headers=key) as session,
+        session.get(f"{server.base_url}/files/{file.id}/events") as events,
+    ):
+        told = await events.content.readline()
+        began = time.monotonic()
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, server.stop)
+            with anyio.fail_after(5):
+                told += await events.content.read()  # a whole body, not a cut one
+        assert time.monotonic() - began < IDLE_STOP_S
+    assert b'"uploaded"' in told
+    assert b'"processed"' not in told
+    await anyio.to_thread.run_sync(server.start)
+    async with (
+        aiohttp.ClientSession(headers=key) as session,
+        session.get(f"{server.base_url}/files/{file.id}/events") as events,
+    ):
+        assert file.id.encode() in await events.content.readuntil(b"\n\n")
+
+
 async def test_answers_of_a_stopping_server_close_their_connection(server: Server) -> None:
     watcher = Watcher(server, "sse", "llama31/scripted-endless-d15")
     key = {"authorization": f"Bearer {server.key}"}

@@ -16,12 +16,6 @@ PATHS = ["/v1/chat/completions", "/v1/messages", "/v1/responses"]
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> AsyncGenerator[Server, None]:
     settings = {"LLAMA31_ENDPOINT": f"{upstream.url}/v1", "CLAUDE_ENDPOINT": upstream.url}
     async with serving(tmp_path_factory.mktemp("names"), settings) as running:

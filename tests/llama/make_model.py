@@ -1,13 +1,15 @@
-"""Write a tiny random Llama as a GGUF file, for a real llama.cpp server to load: `make_model.py FILE`.
+"""Write tiny random Llamas as GGUF files, for a real llama.cpp server to load: `make_model.py FOLDER`.
 
-Runs in the environment of the server, not in ours. The model says random words; the rows of all that is no word are
-zero, so that broken characters are never sampled.
+Runs in the environment of the server, not in ours. Both models say random words: `tiny.gguf` ends by chance,
+`endless.gguf` never. One number of each token's vector is the same and stays so in every layer; what must never be
+sampled (broken characters, that end) is pushed down by it.
 """
 
 # The gguf package lives in the server's environment only, so its types are unknown here.
 # pyright: basic, reportMissingImports=false
 
 import sys
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -19,6 +21,8 @@ TEXT = (
 )
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+STEADY = 3.0  # that number in each token
+DOWN, UP = -100.0, 0.3  # what it weighs for tokens that are never said, and for the end
 
 
 def vocabulary() -> tuple[list[str], list[int]]:
@@ -31,18 +35,25 @@ def vocabulary() -> tuple[list[str], list[int]]:
     return [*control, *bytes_, *letters, *words], kinds
 
 
-def main(path: str) -> None:
-    """Write the file."""
+def write(path: Path, *, ends: bool) -> None:
+    """Write a model."""
     chance = np.random.default_rng(7)
     tokens, kinds = vocabulary()
 
     def weights(*shape: int) -> np.ndarray:
         return chance.normal(0, 0.3, shape).astype(np.float32)
 
+    def steady(matrix: np.ndarray) -> np.ndarray:
+        matrix[0] = 0
+        return matrix * np.float32(0.1)  # else what the layers add outgrows it
+
     words = set(TEXT.split())
-    said = weights(len(tokens), WIDTH)
-    said[[number for number, token in enumerate(tokens) if token[1:] not in words and token != "</s>"]] = 0
-    writer = gguf.GGUFWriter(path, "llama")
+    said, meant = weights(len(tokens), WIDTH), weights(len(tokens), WIDTH)
+    meant[:, 0] = STEADY
+    never = [number for number, token in enumerate(tokens) if token[1:] not in words and not (ends and token == "</s>")]
+    said[tokens.index("</s>"), 0] = UP
+    said[never, 0] = DOWN
+    writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
@@ -58,17 +69,18 @@ def main(path: str) -> None:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
-    writer.add_tensor("token_embd.weight", weights(len(tokens), WIDTH))
+    writer.add_tensor("token_embd.weight", meant)
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     writer.add_tensor("output.weight", said)
     for layer in range(LAYERS):
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(WIDTH, np.float32))
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        for name in ("attn_q", "attn_k", "attn_v"):
             writer.add_tensor(f"blk.{layer}.{name}.weight", weights(WIDTH, WIDTH))
+        writer.add_tensor(f"blk.{layer}.attn_output.weight", steady(weights(WIDTH, WIDTH)))
         writer.add_tensor(f"blk.{layer}.ffn_gate.weight", weights(HIDDEN, WIDTH))
         writer.add_tensor(f"blk.{layer}.ffn_up.weight", weights(HIDDEN, WIDTH))
-        writer.add_tensor(f"blk.{layer}.ffn_down.weight", weights(WIDTH, HIDDEN))
+        writer.add_tensor(f"blk.{layer}.ffn_down.weight", steady(weights(WIDTH, HIDDEN)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -76,4 +88,5 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    write(Path(sys.argv[1]) / "tiny.gguf", ends=True)
+    write(Path(sys.argv[1]) / "endless.gguf", ends=False)

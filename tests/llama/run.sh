@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install a real llama.cpp server from locked sources (a compiler and some minutes, once), make a tiny random model and
+# Install a real llama.cpp server from locked sources (a compiler and some minutes, once), make tiny random models and
 # run the tests on it. The server lives in .venv/llama, apart from what we run on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,6 @@ if [[ ! -e $home/.made ]]; then
   PATH=$home/bin:$PATH CMAKE_ARGS=-DLLAVA_BUILD=OFF "${install[@]}" --no-build-isolation -r tests/llama/server.lock
   touch "$home/.made"
 fi
-"$home/bin/python" tests/llama/make_model.py "$home/tiny.gguf"
+"$home/bin/python" tests/llama/make_model.py "$home"
 "$home/bin/python" -c 'import importlib.metadata as m; print("llama-cpp-python", m.version("llama-cpp-python"))'
 CHATBACKEND_TEST_LLAMA=$home exec .venv/bin/pytest -q -rfEs tests/llama

@@ -1,6 +1,7 @@
-"""Our server over a real llama.cpp with a tiny random model: what it says is chance, how it is carried is not."""
+"""Our server over a real llama.cpp with tiny random models: what it says is chance, how it is carried is not."""
 
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 READY_S = 30.0
 MODEL = "llama31/tiny"
-NEVER_ENDING = {"logit_bias": {"2": -100}}  # the end mark is never sampled; llama.cpp's own field, passed through
+ENDLESS = "llama31/endless"  # never samples its end mark
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,19 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--host 127.0.0.1 --port {port} --n_ctx 8192 --n_threads 2 --seed 3 --interrupt_requests False".split()
-    command = [str(home / "bin" / "python"), "-m", "llama_cpp.server", "--model", str(home / "tiny.gguf"), *options]
+    models = [
+        {"model": str(home / f"{name}.gguf"), "model_alias": name, "n_ctx": 8192, "n_threads": 2, "seed": 3}
+        for name in ("tiny", "endless")
+    ]
+    settings = {"host": "127.0.0.1", "port": port, "interrupt_requests": False, "models": models}
+    printed.with_suffix(".json").write_text(json.dumps(settings))
+    command = [
+        str(home / "bin" / "python"),
+        "-m",
+        "llama_cpp.server",
+        "--config_file",
+        str(printed.with_suffix(".json")),
+    ]
     with printed.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     try:
@@ -102,7 +114,7 @@ async def test_an_answer_is_whole_and_its_usage_is_counted_or_marked_as_estimate
 
 
 async def test_a_token_limit_ends_the_answer_incomplete(client: openai.AsyncOpenAI) -> None:
-    said = await ask(client, "sse", model=MODEL, input="Go on.", max_output_tokens=5, extra_body=NEVER_ENDING)
+    said = await ask(client, "sse", model=ENDLESS, input="Go on.", max_output_tokens=5)
     assert said.response.status == "incomplete"
     assert 1 <= len(said.response.output_text.split()) <= 5
 
@@ -119,9 +131,7 @@ async def test_turns_build_on_each_other(client: openai.AsyncOpenAI) -> None:
 
 async def test_cancelling_frees_the_server_for_the_next_question(client: openai.AsyncOpenAI) -> None:
     events: list[ResponseStreamEvent] = []
-    async with await client.responses.create(
-        model=MODEL, input="Never stop.", stream=True, extra_body=NEVER_ENDING
-    ) as stream:
+    async with await client.responses.create(model=ENDLESS, input="Never stop.", stream=True) as stream:
         async for event in stream:
             events.append(event)
             if len(events) == 20:

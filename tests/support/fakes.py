@@ -5,8 +5,7 @@ What happens is written down in one list (`happened`), so that a test can see th
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -14,15 +13,13 @@ from anyio.abc import TaskGroup
 
 from chatbackend.adapters.api import responses as shapes
 from chatbackend.adapters.api.response_events import ResponseEvents
-from chatbackend.domain.errors import NotFound, Unprocessable
+from chatbackend.domain.errors import NotFound
 from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.items import Item
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.responses import NUMBERS_PER_BLOCK, Ask, FileSearch, Response
+from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.routing import Health, Route, Target, Timeouts
-from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.log.memory import MemoryEventLog
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.cancel_response import CancelResponse
@@ -30,15 +27,15 @@ from chatbackend.usecases.create_response import CreateResponse
 from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.follow_response import FollowResponse
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import Begun, Call, Deployment, Ended, Extent, Fenced, LogEvent, Once, Orphan, Renderer
+from chatbackend.usecases.ports import Deployment, Extent, LogEvent, Renderer
 from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.steer_response import SteeringFate, SteerResponse
 from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
+from tests.support.fake_truth import FakeFences, FakeTruth, Row, Trouble
 from tests.support.file_fakes import Numbered
 from tests.support.openai_types import checked_event
-from tests.support.steer_fakes import FakeSteers
 
 ME = Principal("t", "app", "app", "key_1")
 OTHER = Principal("t", "app", "app/eve", "key_1")
@@ -53,201 +50,6 @@ class FakeClock:
     def now(self) -> float:
         """Return the time."""
         return self.time
-
-
-@dataclass
-class Trouble:
-    """Errors that methods of a fake raise, one a call, by the method's name."""
-
-    waiting: dict[str, list[Exception]] = field(default_factory=dict[str, list[Exception]])
-
-    def plan(self, method: str, *errors: Exception) -> None:
-        """Let the next calls of a method fail."""
-        self.waiting.setdefault(method, []).extend(errors)
-
-    def strike(self, method: str) -> None:
-        """Raise what is planned for this call."""
-        if planned := self.waiting.get(method):
-            raise planned.pop(0)
-
-
-@dataclass
-class Row:
-    """A stored response."""
-
-    response: Response
-    ask: Ask
-    numbers_reserved: int = NUMBERS_PER_BLOCK
-    takeovers: int = 0
-    cancel_requested: bool = False
-
-
-class FakeTruth:
-    """`Truth` in memory. Fences in `living` are held by somebody; `logs` is what their owners knew of the event log."""
-
-    def __init__(self, happened: list[str], trouble: Trouble) -> None:
-        self.rows: dict[str, Row] = {}
-        self.ledger: dict[str, tuple[str, str, Usage | None]] = {}  # call -> response, state, usage
-        self.once: dict[tuple[str, str | None], tuple[str, str]] = {}  # path, key -> body hash, response
-        self.conversations: dict[str, int] = {}
-        self.living: set[int] = {1}
-        self.logs: dict[int, str] = {0: "log"}
-        self.steers = FakeSteers(self._found, trouble.strike)
-        self._happened = happened
-        self._trouble = trouble
-
-    def _found(self, response_id: str) -> Response | None:
-        row = self.rows.get(response_id)
-        return None if row is None else row.response
-
-    async def _do(self, method: str, about: str) -> None:
-        await anyio.lowlevel.checkpoint()
-        self._trouble.strike(method)
-        self._happened.append(f"{method} {about}")
-
-    async def begin(self, response: Response, ask: Ask, once: Once | None) -> Begun:
-        await self._do("begin", response.id)
-        if once is not None and (known := self.once.get((once.path, once.key))) is not None:
-            if known[0] != once.body_hash:
-                raise Unprocessable("another body")
-            return Begun(known[1], fresh=False)
-        behind = self._take_turn(response)
-        if once is not None:
-            self.once[once.path, once.key] = once.body_hash, response.id
-        steering = [] if ask.steering is None else self.steers.take(response, ask)
-        if response.store:
-            self.rows[response.id] = Row(deepcopy(response), replace(ask, items=[*steering, *ask.items]))
-        return Begun(response.id, fresh=True, behind=behind, steering=steering)
-
-    def _take_turn(self, response: Response) -> bool:
-        name = response.conversation_id
-        if name is None:
-            return False
-        behind = any(row.response.conversation_id == name and not row.response.ended for row in self.rows.values())
-        response.turn = self.conversations[name] = self.conversations.get(name, 0) + 1
-        return behind
-
-    async def start(self, response: Response, call: Call, *, before: Settlement | None = None) -> None:
-        await self._do("start", f"{response.id} {call.attempt}")
-        self._check_owner(response)
-        for known, (owner, state, usage) in self.ledger.items():
-            if owner == response.id and state == "started":
-                self.ledger[known] = owner, before.outcome if before else "interrupted", usage
-        self.ledger[call.id] = response.id, "started", None
-        if response.id in self.rows:
-            self.rows[response.id].response.status = "in_progress"
-
-    async def reserve(self, response: Response, *, numbers: int) -> None:
-        await self._do("reserve", f"{response.id} {numbers}")
-        self._check_owner(response)
-        self.rows[response.id].numbers_reserved = numbers
-
-    async def finish(self, response: Response, call: Call | None, settlement: Settlement | None) -> bool:
-        await self._do("finish", f"{response.id} {response.status}")
-        self._check_owner(response)
-        for known, (owner, state, _) in self.ledger.items():
-            if owner == response.id and state == "started" and (call is None or call.id == known):
-                ended = settlement or Settlement(Usage(), "interrupted")
-                self.ledger[known] = owner, ended.outcome, ended.usage
-        if not response.store:
-            return True
-        row = self.rows.get(response.id)
-        if row is not None and not row.response.ended:
-            row.response = deepcopy(response)
-        return row is not None
-
-    def _check_owner(self, response: Response) -> None:
-        row = self.rows.get(response.id)
-        if row is not None and row.response.fence != response.fence:
-            raise Fenced
-
-    async def context(self, response: Response) -> list[Item]:
-        await self._do("context", response.id)
-        row = self.rows.get(response.previous_response_id or "")
-        if row is not None:
-            return [*row.ask.items, *row.response.output]
-        turns = [
-            row
-            for row in self.rows.values()
-            if row.response.conversation_id == response.conversation_id and row.response.turn < response.turn
-        ]
-        return [item for row in turns for item in [*row.ask.items, *row.response.output]]
-
-    async def inputs(self, response_id: str) -> list[Item]:
-        return list(self.rows[response_id].ask.items)
-
-    async def get(self, principal: Principal, response_id: str) -> Response | None:
-        await anyio.lowlevel.checkpoint()
-        self._trouble.strike("get")
-        row = self.rows.get(response_id)
-        return deepcopy(row.response) if row is not None and row.response.principal == principal else None
-
-    async def delete(self, principal: Principal, response_id: str) -> bool:
-        await self._do("delete", response_id)
-        return await self.get(principal, response_id) is not None and self.rows.pop(response_id, None) is not None
-
-    def _left(self) -> list[Row]:
-        alive = [row for row in self.rows.values() if not row.response.ended]
-        return [row for row in alive if row.response.fence not in self.living]
-
-    async def orphans(self) -> int:
-        return len(self._left())
-
-    async def take_over(self, *, fence: int) -> list[Orphan]:
-        await self._do("take_over", str(fence))
-        return [self._taken(row, fence) for row in self._left()]
-
-    def _taken(self, row: Row, fence: int) -> Orphan:
-        log = self.logs.get(row.response.fence)
-        row.response.fence, row.takeovers = fence, row.takeovers + 1
-        return self._orphan(row, log)
-
-    async def owned(self, *, fence: int, before: float) -> list[str]:
-        await self._do("owned", f"{fence} {before:.0f}")
-        return [
-            name for name, row in self.rows.items() if row.response.fence == fence and row.response.created_at < before
-        ]
-
-    async def disown(self, response_id: str, *, fence: int, to: int) -> None:
-        await self._do("disown", response_id)
-        self.rows[response_id].response.fence = to
-
-    async def ended(self, response_ids: Sequence[str]) -> list[Ended]:
-        known = [(name, self.rows.get(name)) for name in response_ids]
-        return [
-            Ended(name, row and row.response.fence, row is not None and row.response.fence in self.living)
-            for name, row in known
-            if row is None or row.response.ended
-        ]
-
-    async def take_end(self, response_id: str, *, fence: int) -> Orphan | None:
-        await self._do("take_end", f"{response_id} {fence}")
-        row = self.rows.get(response_id)
-        if row is None or (row.response.fence != fence and row.response.fence in self.living):
-            return None
-        log = self.logs.get(row.response.fence)
-        row.response.fence = fence
-        return self._orphan(row, log)
-
-    async def settle_abandoned(self) -> int:
-        await self._do("settle_abandoned", "")
-        return 0
-
-    def _orphan(self, row: Row, log: str | None) -> Orphan:
-        attempts = sum(owner == row.response.id for owner, _, _ in self.ledger.values())
-        return Orphan(
-            deepcopy(row.response),
-            row.ask.body,
-            attempts,
-            row.numbers_reserved,
-            row.takeovers,
-            log,
-            cancel_requested=row.cancel_requested,
-        )
-
-    def states(self) -> list[str]:
-        """Return the states of all ledger rows."""
-        return [state for _, state, _ in self.ledger.values()]
 
 
 class RecordingLog(MemoryEventLog):
@@ -309,28 +111,6 @@ class RecordingLog(MemoryEventLog):
         """See `LastingLog.identity`."""
         self._trouble.strike("identity")
         return self.name
-
-
-class FakeFences:
-    """`Fences` of one server: the first is 1."""
-
-    def __init__(self, truth: FakeTruth) -> None:
-        self.held = {1}
-        self._last = 1
-        self._truth = truth
-
-    async def draw(self, log: str) -> int:
-        """See `Fences.draw`."""
-        fence = self._last = self._last + 1
-        self.held.add(fence)
-        self._truth.living.add(fence)
-        self._truth.logs[fence] = log
-        return fence
-
-    def drop(self, fence: int) -> None:
-        """See `Fences.drop`."""
-        self.held.remove(fence)
-        self._truth.living.remove(fence)
 
 
 async def forever() -> None:
@@ -433,6 +213,7 @@ class Stage:
         profile: ModelProfile,
         deadline_s: float,
         max_running: int,
+        per_user: int | None,
         renderer: Renderer,
         prompt: bool,
     ) -> None:
@@ -443,7 +224,7 @@ class Stage:
         self.reports: list[tuple[str, BaseException]] = []
         self.truth = FakeTruth(self.happened, self.trouble)
         self.log = RecordingLog(self.happened, self.trouble, self.clock, prompt=prompt)
-        self.fences = FakeFences(self.truth)
+        self.fences = FakeFences(self.truth.living, self.truth.logs)
         self.unstored_log = RecordingLog(self.happened, self.trouble, self.clock)
         self.model = FakeModel(scripts, profile)
         self.search = FakeSearch(list(passages))
@@ -462,7 +243,7 @@ class Stage:
             fence=1,
             deadline_s=deadline_s,
         )
-        self.live, self.turns = Live(self.clock.now, max_running=max_running), Turns()
+        self.live, self.turns = Live(self.clock.now, max_running=max_running, per_user=per_user), Turns()
         steers = self.truth.steers
         self.succeed = Succeed(
             self.truth,
@@ -557,6 +338,7 @@ async def stage(
     deadline_s: float = 20.0,
     max_running: int = 100,
     prompt: bool = False,
+    per_user: int | None = None,
     renderer: Renderer | None = None,
 ) -> AsyncGenerator[Stage, None]:
     """Open a stage; what still runs when it is left is cancelled."""
@@ -569,6 +351,7 @@ async def stage(
             deadline_s=deadline_s,
             max_running=max_running,
             prompt=prompt,
+            per_user=per_user,
             renderer=renderer or ResponseEvents(),
         )
         group.cancel_scope.cancel()

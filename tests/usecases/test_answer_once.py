@@ -1,164 +1,32 @@
 """An answer under a key: written down before anybody is asked, made once, kept or given up by the rule."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup
 
 from chatbackend.domain.errors import (
     ChatError,
     Conflict,
     Gone,
     InvalidRequest,
+    RateLimited,
     Unavailable,
     Unprocessable,
     UpstreamCut,
     UpstreamOverloaded,
     UpstreamTimeout,
 )
-from chatbackend.domain.identity import Principal
 from chatbackend.domain.responses import interrupted
 from chatbackend.usecases.answer_once import Answered, AnswerOnce
-from chatbackend.usecases.journal import BACKLOG_EVENTS
-from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import Begun, Fenced, LogEvent, Once
-from chatbackend.usecases.record_answer import AnswerPorts, Recorder, Work
-from chatbackend.usecases.recover_answers import RecoverAnswers
-from tests.support.fakes import ME, FakeClock, RecordingLog, Trouble
-from tests.support.file_fakes import Numbered
+from chatbackend.usecases.journal import BACKLOG_EVENTS, COPY_BYTES
+from chatbackend.usecases.ports import Fenced, LogEvent
+from chatbackend.usecases.record_answer import Recorder
+from tests.support.answer_stage import TOLD, AnswerStage, Kept, heard
+from tests.support.answer_stage import answer_stage as stage
 
 pytestmark = pytest.mark.anyio
-
-ONCE = Once("/v1/chat/completions", "body", key="key")
-
-
-class FakeRequests:
-    """`Requests` in memory."""
-
-    def __init__(self, happened: list[str], trouble: Trouble) -> None:
-        self.rows: dict[str | None, tuple[str, str]] = {}
-        self._happened = happened
-        self._trouble = trouble
-
-    async def begin(self, principal: Principal, once: Once, object_id: str) -> Begun:
-        await anyio.lowlevel.checkpoint()
-        self._trouble.strike("begin")
-        known = self.rows.get(once.key)
-        if known is not None and known[0] != once.body_hash:
-            raise Unprocessable("another body")
-        if known is not None:
-            await anyio.lowlevel.checkpoint()
-            return Begun(known[1], fresh=False)
-        self.rows[once.key] = once.body_hash, object_id
-        self._happened.append("row")
-        await anyio.lowlevel.checkpoint()
-        return Begun(object_id, fresh=True)
-
-    async def forget(self, principal: Principal, once: Once, object_id: str) -> None:
-        self._trouble.strike("forget")
-        assert self.rows[once.key][1] == object_id
-        del self.rows[once.key]
-        self._happened.append("forgotten")
-
-
-class FakeTell:
-    """`Tell` in plain words."""
-
-    def whole(self, caller: bytes, error: ChatError, *, final: bool) -> bytes:
-        return f"{caller.decode()}: {error.code or error.message}{'!' if final else '?'}".encode()
-
-    def last(self, caller: bytes, error: ChatError) -> bytes:
-        return f"{caller.decode()}: {error.code or error.message}".encode()
-
-
-class Stage:
-    """Everything that answers need."""
-
-    def __init__(self, group: TaskGroup, *, deadline_s: float, idle_s: float, max_running: int) -> None:
-        self.group = group
-        self.happened: list[str] = []
-        self.trouble = Trouble()
-        self.reports: list[tuple[str, BaseException]] = []
-        self.clock = FakeClock()
-        self.log = RecordingLog(self.happened, self.trouble, self.clock)
-        self.requests = FakeRequests(self.happened, self.trouble)
-        self.live = Live(self.clock.now, max_running=max_running)
-        self.made = 0
-        self.ports = AnswerPorts(
-            self.requests,
-            self.log,
-            FakeTell(),
-            new_id=Numbered(),
-            report=lambda message, error: self.reports.append((message, error)),
-            closed=lambda: self.live.closed,
-            fence=1,
-            deadline_s=deadline_s,
-        )
-        self.answer = AnswerOnce(self.ports, self.live, self.spawn, idle_s=idle_s)
-
-    def spawn(self, work: Callable[[], Awaitable[None]], *, name: str) -> None:
-        """See `Spawn`."""
-
-        async def guarded() -> None:
-            try:
-                await work()
-            except Exception as error:
-                self.reports.append(("a task failed", error))
-
-        self.group.start_soon(guarded, name=name)
-
-    def work(self, *steps: str | Exception | anyio.Event | Callable[[], Awaitable[None]], end: bool = True) -> Work:
-        """Return what streams texts, waits, fails."""
-
-        async def make(recorder: Recorder) -> None:
-            self.made += 1
-            self.happened.append("asked")
-            for step in steps:
-                await anyio.lowlevel.checkpoint()
-                if isinstance(step, Exception):
-                    raise step
-                if isinstance(step, anyio.Event):
-                    await step.wait()
-                elif callable(step):
-                    await step()
-                else:
-                    if not recorder.begun:
-                        recorder.head(b"head")
-                    recorder.write(step.encode())
-            if end:
-                recorder.end(b".")
-
-        return make
-
-    async def ask(self, work: Work, *, body: str = "body", key: str = "key") -> Answered:
-        """Ask under a key."""
-        return await self.answer(ME, Once(ONCE.path, body, key=key), work, caller=b"me")
-
-    async def heard(self, work: Work, *, body: str = "body") -> list[tuple[str, bytes]]:
-        """Ask and hear the answer out."""
-        return await heard(await self.ask(work, body=body))
-
-
-async def heard(answered: Answered) -> list[tuple[str, bytes]]:
-    found: list[LogEvent] = []
-    with anyio.fail_after(20):
-        async with aclosing(answered.events) as batches:
-            async for batch in batches:
-                found += batch
-    assert [event.number for event in found] == list(range(len(found)))
-    return [(event.type.removeprefix("answer."), event.data) for event in found]
-
-
-@asynccontextmanager
-async def stage(*, deadline_s: float = 20, idle_s: float = 20, max_running: int = 9) -> AsyncGenerator[Stage, None]:
-    async with anyio.create_task_group() as group:
-        yield Stage(group, deadline_s=deadline_s, idle_s=idle_s, max_running=max_running)
-        group.cancel_scope.cancel()
-
-
-TOLD = [("begun", b"me"), ("head", b"head"), ("chunk", b"a"), ("chunk", b"b"), ("ended", b".")]
 
 
 async def test_the_row_and_the_beginning_are_there_before_anybody_is_asked() -> None:
@@ -230,7 +98,8 @@ async def test_a_silent_answer_says_now_and_then_that_it_lives() -> None:
 async def test_what_nobody_generated_leaves_the_key_free(error: ChatError) -> None:
     async with stage() as on:
         assert await on.heard(on.work(error)) == [("begun", b"me"), ("whole", b"me: w?")]
-        assert on.happened[-2:] == ["forgotten", "log 1 answer.whole"]  # truth first, then the log
+        await anyio.wait_all_tasks_blocked()
+        assert on.happened[-3:] == ["forgotten", "log 1 answer.whole", "row ended"]  # free before it is told
         assert await on.heard(on.work("a", "b")) == TOLD
 
 
@@ -247,7 +116,7 @@ async def test_an_error_inside_a_stream_is_its_end() -> None:
     async with stage() as on:
         told = await on.heard(on.work("a", UpstreamCut("cut", code="c")))
         assert told == [*TOLD[:3], ("ended", b"me: c")]
-        assert on.requests.rows
+        assert on.requests.keys == ["key"]
 
 
 async def test_a_failure_of_ours_is_reported_and_kept_without_its_words() -> None:
@@ -290,7 +159,7 @@ async def test_a_stop_ends_it_as_interrupted(steps: tuple[str, ...], end: tuple[
         running.stop(interrupted())
         await running.done.wait()
         assert (await heard(answered))[-1] == end
-        assert on.requests.rows
+        assert on.requests.keys == ["key"]
 
 
 async def test_a_cancelled_task_still_ends_its_answer() -> None:
@@ -326,7 +195,7 @@ async def test_a_log_that_cannot_begin_refuses_whoever_asks_and_frees_the_key() 
             group.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
         assert found == ["down", "down"]
-        assert (on.made, on.requests.rows, on.live.at_work()) == (0, {}, [])
+        assert (on.made, on.requests.keys, on.live.at_work()) == (0, [], [])
 
 
 async def test_a_row_that_cannot_be_written_leaves_nothing() -> None:
@@ -343,7 +212,7 @@ async def test_an_end_is_saved_however_often_the_stores_refuse_it() -> None:
         on.trouble.plan("end", Unavailable("no"))
         assert (await on.heard(on.work(InvalidRequest("wrong", code="w"))))[-1] == ("whole", b"me: w?")
         assert len(on.reports) == 2
-        assert on.requests.rows == {}
+        assert on.requests.keys == []
 
 
 async def test_a_stopping_server_leaves_an_end_that_is_refused_to_its_next_start() -> None:
@@ -383,17 +252,19 @@ async def test_who_lost_its_log_writes_nothing_more(at: str, error: Exception) -
         assert "log 3 answer.ended" not in on.happened
 
 
-async def test_who_is_fenced_stops_its_work() -> None:
+@pytest.mark.parametrize(("error", "then"), [(Fenced(), []), (Gone("deleted"), ["row ended"])])
+async def test_who_lost_its_log_stops_its_work_and_frees_no_key(error: Exception, then: list[str]) -> None:
     async with stage() as on:
         gate = anyio.Event()
         await on.ask(on.work(gate, "a", anyio.Event()))
         [running] = on.live.at_work()
         await anyio.wait_all_tasks_blocked()
-        on.trouble.plan("append", Fenced())
+        on.trouble.plan("append", error, error)
         gate.set()
         with anyio.fail_after(5):
             await running.done.wait()
-        assert on.happened == ["row", "log 0 answer.begun", "asked"]
+        assert on.happened == ["row", "log 0 answer.begun", "asked", *then]
+        assert on.requests.keys == ["key"]
 
 
 async def test_a_log_that_lags_holds_the_work_back() -> None:
@@ -434,6 +305,26 @@ async def test_a_log_that_is_deleted_under_a_reader_ends_it() -> None:
         assert await heard(answered) == []
 
 
+async def test_of_a_thousand_answers_at_once_no_more_are_made_than_a_user_may_have() -> None:
+    async with stage(max_running=9_999, per_user=10) as on:
+        refused: list[str | None] = []
+
+        async def ask(number: int) -> None:
+            try:
+                await on.ask(on.work(anyio.Event()), key=f"{number}")
+            except RateLimited as error:
+                refused.append(error.code)
+
+        async with anyio.create_task_group() as group:
+            for number in range(1_000):
+                group.start_soon(ask, number)
+        assert (on.made, len(on.requests.rows), refused) == (10, 10, ["too_many_responses"] * 990)
+        [running, *_] = on.live.at_work()
+        running.stop(interrupted())
+        await running.done.wait()
+        assert (await on.ask(on.work("a"))).fresh
+
+
 async def test_answers_take_the_room_that_responses_take() -> None:
     async with stage(max_running=1) as on:
         await on.ask(on.work(anyio.Event()))
@@ -446,45 +337,102 @@ async def test_answers_take_the_room_that_responses_take() -> None:
         assert refused.value.code == "stopping"
 
 
-def recovery(on: Stage) -> RecoverAnswers:
-    return RecoverAnswers(on.log, FakeTell(), fence=2, report=on.ports.report, spawn=on.spawn, retry_s=0.001)
+ANOTHERS = 7  # a fence
 
 
-async def left(on: Stage, answer_id: str, *kinds: str) -> None:
-    """Leave a log as a dead owner did."""
-    await on.log.open(answer_id, fence=1)
-    events = [LogEvent(number, f"answer.{kind}", b"me") for number, kind in enumerate(kinds)]
-    await on.log.append(answer_id, fence=1, expected=0, events=events, ended=False)
-
-
-async def logged(on: Stage, answer_id: str) -> list[tuple[str, bytes]]:
-    return [(event.type, event.data) for event in await on.log.read(answer_id, after=-1, limit=99)]
-
-
-async def test_what_a_dead_owner_left_gets_its_end_and_nothing_else() -> None:
+async def test_an_answer_that_another_server_makes_is_followed_from_before_its_beginning() -> None:
     async with stage() as on:
-        await left(on, "ans_1", "begun")
-        await left(on, "ans_2", "begun", "head", "chunk")
-        await left(on, "ans_3")
-        await left(on, "resp_1", "begun")
-        assert await recovery(on)() == 3
+        on.requests.rows["ans_9"] = Kept("key", "body", ANOTHERS)
+        answered = await on.ask(on.work("other"))
+        told: list[tuple[str, bytes]] = []
+
+        async def listen() -> None:
+            told.extend(await heard(answered))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            await anyio.wait_all_tasks_blocked()
+            await on.log.open("ans_9", fence=ANOTHERS)
+            events = [LogEvent(number, f"answer.{kind}", data) for number, (kind, data) in enumerate(TOLD)]
+            await on.log.append("ans_9", fence=ANOTHERS, expected=0, events=events, ended=True)
+        assert (answered.fresh, told, on.made) == (False, TOLD, 0)
+
+
+async def test_one_that_another_server_could_not_begin_ends_for_whoever_waits_for_it() -> None:
+    async with stage(idle_s=0.001) as on:
+        on.requests.rows["ans_9"] = Kept("key", "body", ANOTHERS)
+        answered = await on.ask(on.work("other"))
+        on.requests.rows["ans_9"].fence = 0
+        assert await heard(answered) == []
+
+
+async def test_who_lost_its_answer_before_it_began_asks_nobody_and_tells_what_the_other_says() -> None:
+    async with stage() as on:
+
+        async def taken() -> None:
+            on.requests.rows["ans_1"].fence = ANOTHERS
+            await on.log.open("ans_1", fence=ANOTHERS)
+            end = LogEvent(0, "answer.whole", b"interrupted")
+            await on.log.append("ans_1", fence=ANOTHERS, expected=0, events=[end], ended=True)
+
+        on.log.meanwhile = taken
+        assert await on.heard(on.work("a")) == [("whole", b"interrupted")]
         await anyio.wait_all_tasks_blocked()
-        assert (await logged(on, "ans_1"))[1:] == [("answer.whole", b"me: interrupted!")]
-        assert (await logged(on, "ans_2"))[3:] == [("answer.ended", b"me: interrupted")]
-        assert await logged(on, "ans_3") == [("answer.whole", b": interrupted!")]
-        assert await on.log.unended() == ["resp_1"]
+        assert (on.made, on.requests.rows["ans_1"].fence) == (0, ANOTHERS)
 
 
-async def test_a_log_that_refuses_is_tried_again_and_what_cannot_be_helped_harms_no_other() -> None:
+async def test_a_key_that_is_anothers_by_now_is_not_freed() -> None:
     async with stage() as on:
-        for number in range(1, 5):
-            await left(on, f"ans_{number}", "begun")
-        on.trouble.plan("end", Fenced(), Unavailable("no"), ValueError("broken"))
-        await recovery(on)()
-        with anyio.fail_after(5):
-            while await on.log.unended() != ["ans_1", "ans_2"]:
-                await anyio.wait_all_tasks_blocked()
-        assert [message for message, _ in on.reports] == [
-            "recovery of answers waits for the log",
-            "recovery failed for an answer",
+
+        async def work(recorder: Recorder) -> None:
+            on.requests.rows["ans_1"].fence = ANOTHERS
+            raise InvalidRequest("wrong")
+
+        answered = await on.ask(work)
+        [running] = on.live.at_work()
+        await running.done.wait()
+        assert (on.requests.keys, await on.log.unended()) == (["key"], ["ans_1"])
+        await answered.events.aclose()
+
+
+@pytest.mark.parametrize("owner", [1, ANOTHERS])
+async def test_a_log_that_forgot_everything_gets_it_again_if_the_truth_says_whose_it_is(owner: int) -> None:
+    async with stage() as on:
+        gate = anyio.Event()
+        await on.ask(on.work("a", gate, "b"))
+        [running] = on.live.at_work()
+        await anyio.wait_all_tasks_blocked()
+        on.requests.rows["ans_1"].fence = owner
+        await forget_events(on, 0)
+        gate.set()
+        await running.done.wait()
+        kept = [
+            (event.type.removeprefix("answer."), event.data) for event in await on.log.read("ans_1", after=-1, limit=9)
         ]
+        assert kept == (TOLD if owner == 1 else [])
+
+
+async def test_an_answer_whose_log_lost_what_nobody_has_any_more_is_never_made_to_look_whole() -> None:
+    async with stage() as on:
+        gate, filler = anyio.Event(), "x" * (COPY_BYTES // 2)
+        await on.ask(on.work("a", filler, filler, filler, gate, "b"))
+        [running] = on.live.at_work()
+        await anyio.wait_all_tasks_blocked()
+        await forget_events(on, 2)
+        gate.set()
+        with anyio.fail_after(5):
+            await running.done.wait()
+        assert [event.type for event in await on.log.read("ans_1", after=-1, limit=9)] == [
+            "answer.begun",
+            "answer.head",
+        ]
+        assert (on.requests.rows["ans_1"].fence, on.requests.keys) == (0, ["key"])  # whoever looks next ends it
+
+
+async def forget_events(on: AnswerStage, kept: int) -> None:
+    """Let the log come back with so many of the first events, and without an owner."""
+    events = await on.log.read("ans_1", after=-1, limit=kept)
+    await on.log.delete("ans_1")
+    await on.log.open("ans_1", fence=0)
+    if events:
+        await on.log.append("ans_1", fence=0, expected=0, events=events, ended=False)

@@ -3,7 +3,15 @@
 import anyio
 import pytest
 
-from chatbackend.domain.errors import ChatError, Conflict, InvalidRequest, NotFound, Unavailable, Unprocessable
+from chatbackend.domain.errors import (
+    ChatError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    Unprocessable,
+)
 from chatbackend.domain.events import Finished, TextDelta
 from chatbackend.domain.models import ModelProfile
 from chatbackend.usecases.ports import Once
@@ -80,6 +88,36 @@ async def test_more_than_may_run_at_once_are_refused_before_anything_is_kept() -
         for response_id in ids:
             await on.ended(response_id)
         await on.started()
+
+
+@pytest.mark.parametrize(("max_running", "per_user"), [(10, None), (9_999, 10)])
+async def test_of_a_thousand_at_once_no_more_are_let_in_than_may_run(max_running: int, per_user: int | None) -> None:
+    async with stage([forever], max_running=max_running, per_user=per_user) as on:
+        refused: list[ChatError] = []
+
+        async def create() -> None:
+            try:
+                await on.started()
+            except (Unavailable, RateLimited) as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(1_000):
+                group.start_soon(create)
+        assert (len(on.truth.rows), len(refused)) == (10, 990)
+
+
+async def test_a_create_that_is_refused_or_comes_again_gives_its_room_back() -> None:
+    async with stage([forever], per_user=2) as on:
+        on.trouble.plan("begin", Unavailable("full"))
+        with pytest.raises(Unavailable):
+            await on.started()
+        for _ in range(3):
+            await on.create(on.ask(), ME, ONCE)
+        await on.started()
+        with pytest.raises(RateLimited):
+            await on.started()
+        await on.create(on.ask(), OTHER)
 
 
 async def test_a_stopping_server_takes_nothing_new() -> None:

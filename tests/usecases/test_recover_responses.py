@@ -1,79 +1,16 @@
 """After a crash: each response is run, run again or ended by the rule, and never spliced."""
 
-from collections.abc import Sequence
-
 import anyio
 import pytest
 
-from chatbackend.adapters.api.response_events import ResponseEvents
-from chatbackend.adapters.api.responses import read_stored
-from chatbackend.domain.answer import Answer, AnswerEvent
 from chatbackend.domain.errors import Gone, Unavailable
-from chatbackend.domain.events import Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
-from chatbackend.domain.items import InputText, Item, Message, text_of
-from chatbackend.domain.responses import COMPLETED, Response, end
-from chatbackend.domain.steering import Steer
+from chatbackend.domain.events import Finished, TextDelta, ToolCallDelta, ToolCallStarted
 from chatbackend.usecases.known_log import KnownLog
-from chatbackend.usecases.ports import Fenced, LastingLog
-from chatbackend.usecases.recover_responses import RecoverResponses
-from tests.support.fakes import ME, Stage, Step, stage
-from tests.support.model_events import numbered
+from chatbackend.usecases.ports import Fenced
+from tests.support.fakes import ME, stage
+from tests.support.recovery import AGAIN, EVENTS, logged, recovered, recovery, texts, truth
 
 pytestmark = pytest.mark.anyio
-
-AGAIN: list[Step] = [TextDelta("again"), Finished("stop")]
-EVENTS = ResponseEvents()
-
-
-def recovery(on: Stage, *, log: LastingLog | None = None, known: KnownLog | None = None) -> RecoverResponses:
-    return RecoverResponses(
-        on.ports,
-        on.run,
-        read_stored,
-        log=log or on.log,
-        fences=on.fences,
-        known=known or KnownLog(on.live),
-        steers=on.truth.steers,
-        succeed=on.succeed,
-        live=on.live,
-        turns=on.turns,
-        spawn=on.spawn,
-        retry_s=0.001,
-    )
-
-
-async def recovered(on: Stage, *, lost_tail: bool = False) -> None:
-    """Recover, and wait until everything has settled."""
-    if lost_tail:
-        on.log.name = "another"
-    await recovery(on)()
-    with anyio.fail_after(10):
-        await anyio.wait_all_tasks_blocked()
-        for entry in on.live.all_running():
-            await entry.done.wait()
-        await anyio.wait_all_tasks_blocked()
-
-
-async def logged(on: Stage, found: Response, *said: ModelEvent, begun: bool = True) -> None:
-    """Write what a dead owner, whose fence was 0, had brought into the log."""
-    await on.log.open(found.id, fence=0)
-    answer = Answer(numbered())
-    steps: list[AnswerEvent] = [step for event in said for step in answer.feed(event)]
-    events = [EVENTS.lifecycle("response.created", found, 0)] if begun else []
-    if said:
-        events.append(EVENTS.lifecycle("response.in_progress", found, 1))
-    for step in steps:
-        events.append(EVENTS.step(step, len(events)))
-    if events:
-        await on.log.append(found.id, fence=0, expected=0, events=events, ended=False)
-
-
-def truth(on: Stage, found: Response) -> Response:
-    return on.truth.rows[found.id].response
-
-
-def texts(items: Sequence[Item]) -> list[str]:
-    return [text_of(item) for item in items]
 
 
 async def test_a_response_whose_call_was_never_started_is_run() -> None:
@@ -154,46 +91,6 @@ async def test_whole_items_of_an_interrupted_answer_stay_whole() -> None:
         assert [item.status for item in truth(on, found).output] == ["completed", "incomplete"]
 
 
-async def test_the_end_is_committed_before_it_is_told() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        await recovered(on)
-        last = next(step for step in on.happened if step.endswith("response.incomplete"))
-        assert on.happened.index(f"finish {found.id} incomplete") < on.happened.index(last)
-
-
-async def test_a_committed_end_that_the_log_lacks_is_told() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        end(truth(on, found), COMPLETED, at=1)
-        await recovered(on)
-        assert (await on.types(found.id))[-1] == "completed"
-        assert on.model.requests == []
-        assert [step for step in on.happened if step.startswith("finish")] == []
-
-
-async def test_a_committed_end_whose_stream_had_not_begun_is_told_with_its_beginning() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, begun=False)
-        end(truth(on, found), COMPLETED, at=1)
-        await recovered(on)
-        first, last = await on.events(found.id)
-        assert (first["type"], first["response"]["status"]) == ("response.created", "queued")
-        assert (last["type"], last["response"]["status"]) == ("response.completed", "completed")
-
-
-async def test_a_log_of_a_deleted_response_is_forgotten() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        del on.truth.rows[found.id]
-        await recovered(on)
-        assert await on.extent(found.id) is None
-
-
 async def test_calls_without_a_stored_response_are_settled_before_anything_runs() -> None:
     async with stage(AGAIN) as on:
         on.orphan()
@@ -211,24 +108,6 @@ async def test_where_the_log_lost_its_tail_nothing_is_run_and_the_end_takes_an_u
         numbers = [event["sequence_number"] for event in await on.events(found.id)]
         assert numbers == [*range(heard), 1_000]
         assert (truth(on, found).status, on.model.requests) == ("incomplete", [])
-
-
-async def test_a_stream_that_the_log_lost_whole_has_only_its_end() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await recovered(on, lost_tail=True)
-        assert [event["sequence_number"] for event in await on.events(found.id)] == [1_000]
-
-
-async def test_a_committed_end_behind_a_lost_tail_takes_an_unused_number_too() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        heard = len(await on.events(found.id))
-        end(truth(on, found), COMPLETED, at=1)
-        on.truth.rows[found.id].numbers_reserved = 3_000
-        await recovered(on, lost_tail=True)
-        assert [event["sequence_number"] for event in await on.events(found.id)] == [*range(heard), 3_000]
 
 
 async def test_one_that_was_never_asked_anything_has_used_nothing() -> None:
@@ -378,28 +257,6 @@ async def test_the_log_is_taken_before_it_is_read_so_that_an_owner_that_lives_ad
         assert (await on.types(found.id))[-2:] == ["in_progress", "incomplete"]
 
 
-async def test_two_that_see_the_same_end_missing_tell_it_once() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        end(truth(on, found), COMPLETED, at=1)
-        for _ in range(2):
-            await recovery(on)()
-        await anyio.wait_all_tasks_blocked()
-        assert (await on.types(found.id)).count("completed") == 1
-
-
-async def test_an_end_that_a_living_server_is_about_to_tell_is_left_to_it() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        end(truth(on, found), COMPLETED, at=1)
-        on.truth.living.add(0)
-        await recovered(on)
-        assert (await on.types(found.id))[-1] == "output_text.delta"
-        assert on.fences.held == {1}
-
-
 async def test_an_end_of_its_own_that_the_log_has_lost_is_told_again_under_an_unused_number() -> None:
     async with stage(AGAIN) as on:
         known = KnownLog(on.live)
@@ -415,60 +272,6 @@ async def test_an_end_of_its_own_that_the_log_has_lost_is_told_again_under_an_un
         assert (await on.types(response_id))[-1] == "completed"
         await recovery(on, known=known)()
         assert (known.name, on.fences.held) == ("another", {1})
-
-
-async def test_an_end_that_its_own_run_is_about_to_tell_is_left_to_that() -> None:
-    async with stage(AGAIN) as on:
-        response_id = (await on.answered()).id
-        await on.log.lose_end(response_id)
-        on.live.add(on.truth.rows[response_id].response, on.ask())
-        await recovery(on)()
-        await anyio.wait_all_tasks_blocked()
-        assert (await on.types(response_id))[-1] != "completed"
-
-
-async def test_an_end_that_another_server_takes_first_is_left_to_it() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        end(truth(on, found), COMPLETED, at=1)
-        await recovery(on)()
-        truth(on, found).fence = 99
-        on.truth.living.add(99)
-        await anyio.wait_all_tasks_blocked()
-        assert (await on.types(found.id))[-1] == "output_text.delta"
-
-
-async def test_an_end_that_its_owner_tells_at_the_last_moment_is_told_once() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan(calls=1)
-        await logged(on, found, TextDelta("Hello"))
-        end(truth(on, found), COMPLETED, at=1)
-        head = len(await on.events(found.id))
-        last = EVENTS.lifecycle("response.completed", truth(on, found), head)
-
-        async def owner() -> None:
-            await on.log.append(found.id, fence=0, expected=head, events=[last], ended=True)
-            on.trouble.plan("end", ZeroDivisionError())  # for whoever tells it again
-
-        on.log.meanwhile = owner
-        await recovered(on)
-        assert (await on.types(found.id)).count("completed") == 1
-        assert (on.reports, len(on.trouble.waiting["end"])) == ([], 1)
-
-
-async def test_one_that_is_deleted_while_it_is_ended_is_told_nothing() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan()
-        on.truth.rows[found.id].takeovers = 1
-        await logged(on, found, TextDelta("Hello"))
-
-        async def delete() -> None:
-            del on.truth.rows[found.id]
-
-        on.log.meanwhile = delete
-        await recovered(on)
-        assert (await on.types(found.id))[-1] == "output_text.delta"
 
 
 async def test_a_takeover_that_may_have_happened_unseen_is_left_to_run_out() -> None:
@@ -496,45 +299,3 @@ async def test_nothing_to_recover_is_nothing_to_do() -> None:
         await anyio.wait_all_tasks_blocked()
         assert on.happened == ["settle_abandoned "]
         assert on.fences.held == {1}
-
-
-async def test_a_steered_response_that_ended_gets_its_successor() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan("hi", calls=2)
-        on.truth.steers.rows.append(steer(found.id))
-        await recovered(on)
-        assert truth(on, found).status == "incomplete"
-        (taken,) = on.truth.steers.rows
-        assert taken.successor_id is not None
-        assert (await on.ended(taken.successor_id)).previous_response_id == found.id
-        assert on.live.recovered.is_set()
-
-
-async def test_a_steered_response_that_had_said_nothing_gives_way_to_its_successor() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan("hi")
-        on.truth.steers.rows += [steer(found.id), steer("resp_deleted")]
-        await recovered(on)
-        assert truth(on, found).incomplete_reason == "steered"
-        assert len(on.model.requests) == 1
-        assert [row.state for row in on.truth.steers.rows] == ["taken", "queued"]
-        assert len(on.truth.rows) == 2
-
-
-async def test_a_steered_response_that_is_deleted_while_it_is_taken_over_has_no_successor() -> None:
-    async with stage(AGAIN) as on:
-        found = on.orphan("hi", calls=2)
-        on.truth.steers.rows.append(steer(found.id))
-
-        async def deleted() -> None:
-            del on.truth.rows[found.id]
-
-        on.log.meanwhile = deleted
-        await recovered(on)
-        assert (on.truth.rows, on.model.requests) == ({}, [])
-        assert on.live.recovered.is_set()
-
-
-def steer(response_id: str) -> Steer:
-    item = Message("msg_steer", "user", [InputText("rather this")])
-    return Steer(f"steer_{response_id}", response_id, [item], b'"rather this"')

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from random import SystemRandom
@@ -30,7 +30,6 @@ from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
-from chatbackend.infra.db.responses import Responses as Responses
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.metrics import CountedLedger, Metrics
@@ -66,7 +65,6 @@ from chatbackend.usecases.delete_conversation import DeleteConversation
 from chatbackend.usecases.delete_response import DeleteResponse
 from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.generate import Generate
-from chatbackend.usecases.live import Live as Live
 from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.relay_chat import RelayChat
 
@@ -86,7 +84,7 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         await _bootstrap_key(settings, keys)
         app = App(engine.live, base.draining, partial(_first_key, keys))
         resolver = Resolver(keys, ClientSecrets(base.truth), time.monotonic, base.clock.now)
-        app.web = _web(base, engine, resolver, ready=lambda: app.ready, log=_access_log(settings, stack))
+        app.web = _web(base, engine, resolver, log=_access_log(settings, stack))
         if base.stores.alone:
             await engine.recover()
             await engine.answers.recover()
@@ -141,7 +139,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Base:
     )
 
 
-def _web(base: Base, engine: Engine, resolver: Resolver, *, ready: Callable[[], bool], log: AccessLog | None) -> WebApp:
+def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | None) -> WebApp:
     limit = base.settings.chatbackend_max_body_bytes
     watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
@@ -157,7 +155,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, ready: Callable[[], 
     )
     ledger = CountedLedger(stored, base.metrics)
     generate = Generate(base.ask, PrepareRequest(base.files.attachments), ledger)
-    system = SystemRoutes(base.ask.models, ready, started_at=int(base.clock.now()))
+    system = SystemRoutes(base.ask.models, lambda: not base.draining.begun, started_at=int(base.clock.now()))
     parts = (
         *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
@@ -167,8 +165,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, ready: Callable[[], 
         MetricsRoutes(base.metrics),
         system,
     )
-    once = engine.answers.once if base.stores.alone else None  # no server can tell whose such an answer is
-    kept = KeptAnswers(once, max_body_bytes=limit)
+    kept = KeptAnswers(engine.answers.once, max_body_bytes=limit)
     routes = kept.routes([route for part in parts for route in part.routes()])
     return WebApp(
         routes,

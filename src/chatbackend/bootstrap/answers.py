@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from chatbackend.adapters.wire.kept_answers import TellCallers
+from chatbackend.bootstrap.stores import Stores
 from chatbackend.infra.db.requests import Requests
-from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.system import report
 from chatbackend.usecases.answer_once import AnswerOnce
 from chatbackend.usecases.live import Live
-from chatbackend.usecases.ports import Clock, LastingLog, NewId, Spawn
+from chatbackend.usecases.ports import Clock, NewId, Spawn
 from chatbackend.usecases.record_answer import AnswerPorts
 from chatbackend.usecases.recover_answers import RecoverAnswers
 
@@ -22,28 +22,28 @@ class Answers:
 
 
 def answers(
-    truth: Database,
-    log: LastingLog,
+    stores: Stores,
     live: Live,
     *,
     spawn: Spawn,
     clock: Clock,
     new_id: NewId,
-    fence: int,
     deadline_s: float,
 ) -> Answers:
     """Return the use cases."""
     ports = AnswerPorts(
-        Requests(truth, clock),
-        log,
+        Requests(stores.truth, clock, judge=stores.judge),
+        stores.log,
         TellCallers(),
         new_id=new_id,
         report=report,
         closed=lambda: live.closed,
-        fence=fence,
+        fence=stores.fence,
         deadline_s=deadline_s,
     )
     return Answers(
         AnswerOnce(ports, live, spawn),
-        RecoverAnswers(log, ports.tell, fence=fence, report=report, spawn=spawn),
+        RecoverAnswers(
+            ports.requests, stores.log, ports.tell, fences=stores.servers, live=live, report=report, spawn=spawn
+        ),
     )

@@ -25,14 +25,12 @@ class App:
     draining: Draining
     first_key: Callable[[], Awaitable[str | None]]
     web: WebApp = field(init=False)
-    ready: bool = True
 
     async def drain(self, seconds: float, answering: Callable[[], bool]) -> None:
         """Take no new work; let what runs end for `seconds`, then end responses `interrupted` and let sockets go.
 
         `answering` says whether requests are being answered that are no response of ours: relayed ones, say.
         """
-        self.ready = False
         self.live.close()
         self.draining.begin(seconds)
         with anyio.move_on_after(seconds):

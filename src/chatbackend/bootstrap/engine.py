@@ -159,13 +159,11 @@ def _succeed(base: Base, ports: Ports, steers: StoredSteers, live: Live) -> Succ
 
 def _answers(base: Base, ports: Ports, live: Live) -> Answers:
     return answers(
-        base.truth,
-        base.log,
+        base.stores,
         live,
         spawn=base.tasks,
         clock=base.clock,
         new_id=base.ids,
-        fence=ports.fence,
         deadline_s=ports.deadline_s,
     )
 
@@ -193,7 +191,7 @@ def share(base: Base, engine: Engine) -> None:
     strays = LetStraysGo(
         engine.truth, engine.live, base.clock, fences=servers, known=engine.known, fence=base.stores.fence
     )
-    sweeps = (strays, engine.recover, base.files.queue.reclaim, servers.tidy)
+    sweeps = (strays, engine.recover, engine.answers.recover, base.files.queue.reclaim, servers.tidy)
     base.tasks(engine.heed.run, name="wishes to cancel")
     base.tasks(Heartbeat(servers, engine.known, report).run, name="heartbeat")
     base.tasks(Reaper(servers, sweeps, report).run, name="reaper")

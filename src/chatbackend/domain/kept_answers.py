@@ -10,6 +10,7 @@ from chatbackend.domain.errors import ChatError, Internal, UpstreamCut, Upstream
 ID_PREFIX = "ans"
 BEGUN, HEAD, CHUNK, ENDED, WHOLE = "answer.begun", "answer.head", "answer.chunk", "answer.ended", "answer.whole"
 ENDS = frozenset((ENDED, WHOLE))
+AT_LAST = 2**40  # the number of an end that is told for a dead owner: higher than any which a reader may have seen
 
 
 def is_kept_answer(stream_id: str) -> bool:

@@ -1,5 +1,8 @@
 """How much of something one user may have at once."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from chatbackend.domain.errors import RateLimited
 from chatbackend.domain.identity import Principal
 
@@ -18,8 +21,17 @@ class PerUser:
         self._code = code
         self._counts: dict[tuple[str, str], int] = {}
 
-    def check(self, principal: Principal) -> None:
-        """Refuse one more. Raises: RateLimited."""
+    @contextmanager
+    def room(self, principal: Principal) -> Generator[None]:
+        """Have one more while this context is open: counted in the step that looks for room. Raises: RateLimited."""
+        self._check(principal)
+        self.enter(principal)
+        try:
+            yield
+        finally:
+            self.leave(principal)
+
+    def _check(self, principal: Principal) -> None:
         limit = self._limit
         if limit is None:
             if principal.owner == principal.account:
@@ -29,7 +41,7 @@ class PerUser:
             raise RateLimited(f"A user has at most {limit} {self._what} at once.", retry_after_s=1.0, code=self._code)
 
     def enter(self, principal: Principal) -> None:
-        """Count one more."""
+        """Count one more, whether there is room or not."""
         owner = principal.tenant, principal.owner
         self._counts[owner] = self._counts.get(owner, 0) + 1
 

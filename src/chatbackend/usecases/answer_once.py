@@ -41,14 +41,14 @@ class AnswerOnce:
 
         Raises: Unprocessable, Conflict `idempotent_result_gone`, Unavailable (nobody was asked, the key is free).
         """
-        self._live.check_room(principal)
-        begun = await self._begin(Answering(self._ports.new_id(ID_PREFIX)), Asked(principal, once, caller), work)
+        answering = Answering(self._ports.new_id(ID_PREFIX), principal)
+        begun = await self._begin(answering, Asked(principal, once, caller), work)
         running = self._live.answering(begun.response_id)
         if running is not None:
             await running.opened.wait()
             if running.refused is not None:
                 raise running.refused
-        elif await self._ports.log.extent(begun.response_id) is None:
+        elif not await self._is_kept(begun.response_id):
             message = "The answer to this request is no longer kept. Ask again under another Idempotency-Key."
             raise Conflict(message, code="idempotent_result_gone")
         return Answered(self._follow(begun.response_id), begun.fresh)
@@ -59,7 +59,9 @@ class AnswerOnce:
         self._live.enter(answering)
         try:
             with anyio.CancelScope(shield=True):
-                begun = await self._ports.requests.begin(asked.principal, asked.once, answering.id)
+                begun = await self._ports.requests.begin(
+                    asked.principal, asked.once, answering.id, fence=self._ports.fence
+                )
                 if begun.fresh:
                     self._spawn(lambda: self._run(answering, asked, work), name=answering.id)
                     fresh = True
@@ -75,8 +77,13 @@ class AnswerOnce:
         finally:
             self._live.leave(answering)
 
+    async def _is_kept(self, answer_id: str) -> bool:
+        """Return whether there is a log of an answer, or will be one: asked last, since an end comes there first."""
+        under_way = await self._ports.requests.under_way(answer_id) is not None
+        return under_way or await self._ports.log.extent(answer_id) is not None
+
     def _follow(self, answer_id: str) -> Batches:
         async def goes_on() -> bool:
-            return self._live.answering(answer_id) is not None
+            return self._live.answering(answer_id) is not None or await self._is_kept(answer_id)
 
         return follow(self._ports.log, answer_id, after=FROM_THE_START, idle_s=self._idle_s, goes_on=goes_on, ends=ENDS)

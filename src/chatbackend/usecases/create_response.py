@@ -42,7 +42,6 @@ class CreateResponse:
         models = self._ports.ask.models
         route = models.route(ask.model)
         refuse_if_none_takes(ask, [models.find(target.deployment) for target in route.targets])
-        self._live.check_room(principal)
         response = Response(
             self._ports.new_id("resp"),
             principal,
@@ -58,7 +57,8 @@ class CreateResponse:
             stream_id=ask.stream_id,
             fence=self._ports.fence,
         )
-        begun = await self._begin(response, ask, once)
+        with self._live.room(principal):
+            begun = await self._begin(response, ask, once)
         if not begun.fresh and not ask.store and self._live.unstored(principal, begun.response_id) is None:
             message = "The answer to this request was not stored and is no longer kept."
             raise Conflict(message, code="idempotent_result_gone")

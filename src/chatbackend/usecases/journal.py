@@ -104,9 +104,12 @@ class LogWriter:
                 self._waiting = batch + self._waiting
                 raise
 
-    async def close(self, kind: str, data: bytes) -> None:
-        """Append the terminal event. Raises: Fenced, Gone, Unavailable (it may be tried again)."""
-        await self._close(lambda number: LogEvent(number, kind, data), at_least=0)
+    async def close(self, kind: str, data: bytes, *, at_least: int = 0) -> None:
+        """Append the terminal event, with this number or a higher one.
+
+        Raises: Fenced, Gone, Unavailable (it may be tried again).
+        """
+        await self._close(lambda number: LogEvent(number, kind, data), at_least=at_least)
 
     async def _close(self, terminal: Callable[[int], LogEvent], *, at_least: int) -> None:
         await self.flush()
@@ -116,7 +119,7 @@ class LogWriter:
 
     async def _append(self, batch: list[LogEvent], *, ended: bool) -> None:
         expected, events = self._written, batch
-        while ended or not self._lost:
+        while not self._lost or self._goes_on_without(ended=ended):
             try:
                 await self._log.append(
                     self._stream_id, fence=self._fence, expected=expected, events=events, ended=ended
@@ -128,10 +131,18 @@ class LogWriter:
                 self._remember(batch)
                 return
 
+    def _goes_on_without(self, *, ended: bool) -> bool:
+        """Whether these events are appended to a log that lacks some before them: the terminal one, which says all."""
+        return ended
+
+    async def _check_owner(self) -> None:
+        """Ask the truth whether this is still the owner: a log that forgot events forgot fences. Raises: Fenced."""
+        if self._reserve is not None:
+            await self._reserve(self._reserved)
+
     async def _reopen(self, batch: list[LogEvent]) -> tuple[int, list[LogEvent]]:
         """Take the stream again; return from which number on to append what. Raises: Fenced, Unavailable."""
-        if self._reserve is not None:  # a log that forgot events forgot fences: the truth knows whose this is
-            await self._reserve(self._reserved)
+        await self._check_owner()
         following = await self._log.open(self._stream_id, fence=self._fence)
         first = self._copy[0].number if self._copy else batch[0].number
         self._lost = self._lost or following < first

@@ -1,6 +1,7 @@
 """What this process runs, and the responses that it keeps in memory for a while because they are not stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -51,12 +52,13 @@ class Entry:
 
 @dataclass(slots=True)
 class Answering:
-    """An answer under an Idempotency-Key that is being made.
+    """An answer under an Idempotency-Key that is being made for somebody.
 
     `opened` is set once its log has begun, or cannot begin because of `refused`.
     """
 
     id: str
+    principal: Principal
     refused: ChatError | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     opened: anyio.Event = field(default_factory=anyio.Event)
@@ -72,7 +74,8 @@ class Live:
 
     `monotonic` gives seconds; ended unstored responses are kept `keep_s`.
 
-    `max_running` is for all, `per_user` for each user (see `PerUser`).
+    `max_running` is for all, `per_user` for each user (see `PerUser`). What goes on with something that was let in
+    before (what is taken over, what steering makes) comes on top.
     """
 
     def __init__(
@@ -92,14 +95,27 @@ class Live:
         self._entries: dict[str, Entry] = {}
         self._kept: dict[str, Entry] = {}
         self._answers: dict[str, Answering] = {}
+        self._coming = 0  # let in, and not running yet
 
-    def check_room(self, principal: Principal) -> None:
-        """Refuse work before anything is acknowledged. Raises: Unavailable, RateLimited."""
+    @contextmanager
+    def room(self, principal: Principal) -> Generator[None]:
+        """Let a response in before it is acknowledged: however many come at once, `add` it in this context.
+
+        Raises: Unavailable, RateLimited.
+        """
+        self._check_room()
+        with self._per_user.room(principal):
+            self._coming += 1
+            try:
+                yield
+            finally:
+                self._coming -= 1
+
+    def _check_room(self) -> None:
         if self.closed:
             raise Unavailable("The server is stopping.", code="stopping")
-        if len(self._entries) + len(self._answers) >= self._max_running:
+        if len(self._entries) + len(self._answers) + self._coming >= self._max_running:
             raise Unavailable("Too many responses are running; try again shortly.", code="overloaded")
-        self._per_user.check(principal)
 
     def close(self) -> None:
         """Let nothing new in."""
@@ -124,8 +140,10 @@ class Live:
         return [*self._entries.values(), *self._answers.values()]
 
     def enter(self, answering: Answering) -> None:
-        """Register an answer that is about to be made."""
-        self._answers[answering.id] = answering
+        """Register an answer that is about to be made. Raises: Unavailable, RateLimited."""
+        with self.room(answering.principal):
+            self._answers[answering.id] = answering
+            self._per_user.enter(answering.principal)
 
     def answering(self, answer_id: str) -> Answering | None:
         """Return an answer that has not ended."""
@@ -133,7 +151,8 @@ class Live:
 
     def leave(self, answering: Answering) -> None:
         """Take an answer out, and wake who waits for it."""
-        self._answers.pop(answering.id, None)
+        del self._answers[answering.id]
+        self._per_user.leave(answering.principal)
         answering.done.set()
 
     def unstored(self, principal: Principal, response_id: str) -> Entry | None:

@@ -1,8 +1,7 @@
 """Make one answer into its log, from its first event to its last: whoever listens is a cursor on that."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Protocol
 
 import anyio
@@ -12,22 +11,50 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.kept_answers import BEGUN, CHUNK, ENDED, HEAD, WHOLE, frees_key, interrupted
 from chatbackend.usecases.journal import LogWriter
 from chatbackend.usecases.live import Answering
+from chatbackend.usecases.patience import waits
 from chatbackend.usecases.ports import Begun, EventLog, Fenced, NewId, Once, Report
-from chatbackend.usecases.run_response import FINISH_RETRY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """An answer that has not ended, under which fence, and whether a server holds that."""
+
+    answer_id: str
+    fence: int
+    owned: bool
 
 
 class Requests(Protocol):
-    """What was asked under Idempotency-Keys. Every method is one transaction, committed when it returns."""
+    """What was asked under Idempotency-Keys. Every method is one transaction, committed when it returns.
 
-    async def begin(self, principal: Principal, once: Once, object_id: str) -> Begun:
+    An answer is its owner's, by the fence under which it began, until it has ended. Every method may raise Unavailable.
+    """
+
+    async def begin(self, principal: Principal, once: Once, answer_id: str, *, fence: int) -> Begun:
         """Remember what a request makes, or find what it made before.
 
-        Raises: Unprocessable (same key, other body), Unavailable.
+        Raises: Unprocessable (same key, other body).
         """
         ...
 
-    async def forget(self, principal: Principal, once: Once, object_id: str) -> None:
-        """Free the key of a request that made nothing. Raises: Unavailable."""
+    async def under_way(self, answer_id: str) -> int | None:
+        """Return the fence under which an answer is being made, None when it has ended or there is none."""
+        ...
+
+    async def forget(self, answer_id: str, *, fence: int) -> None:
+        """Free the key of a request that made nothing; its owner has still to end it. Raises: Fenced."""
+        ...
+
+    async def end(self, answer_id: str, *, fence: int) -> None:
+        """Remember that an answer has its end in the log; nothing happens when another owner has it."""
+        ...
+
+    async def unended(self) -> Sequence[Unended]:
+        """Return every answer that has not ended."""
+        ...
+
+    async def take(self, answer_id: str, *, fence: int, to: int) -> bool:
+        """Make `to` the owner of an answer that the dead owner `fence` left, if it is not; False: another has it."""
         ...
 
 
@@ -41,6 +68,21 @@ class Tell(Protocol):
     def last(self, caller: bytes, error: ChatError) -> bytes:
         """Return the last bytes of a stream."""
         ...
+
+
+class AnswerWriter(LogWriter):
+    """Writes the log of an answer: where a part of it is lost, no end may make it look whole."""
+
+    def __init__(self, log: EventLog, answer_id: str, *, fence: int, requests: Requests) -> None:
+        super().__init__(log, answer_id, fence=fence)
+        self._requests = requests
+
+    def _goes_on_without(self, *, ended: bool) -> bool:
+        raise Gone("The log has lost a part of this answer.")
+
+    async def _check_owner(self) -> None:
+        if await self._requests.under_way(self._stream_id) != self._fence:
+            raise Fenced
 
 
 class Recorder:
@@ -113,7 +155,7 @@ class RecordAnswer:
         self._ports = ports
         self._answering = answering
         self._asked = asked
-        self._writer = LogWriter(ports.log, answering.id, fence=ports.fence)
+        self._writer = AnswerWriter(ports.log, answering.id, fence=ports.fence, requests=ports.requests)
         self._recorder = Recorder(self._writer)
         self._fenced = False
         self._failure: ChatError | None = None  # of the log
@@ -135,10 +177,12 @@ class RecordAnswer:
             await self._writer.open(fresh=True)
             self._writer.add(BEGUN, self._asked.caller)
             await self._writer.flush()
+        except Fenced:
+            self._fenced = True
         except ChatError as error:
             self._answering.refused = error
         self._answering.opened.set()
-        return self._answering.refused is None
+        return self._answering.refused is None and not self._fenced
 
     async def _record(self, work: Work) -> ChatError | None:
         """Have the work done, with the log written behind it; return what went wrong."""
@@ -166,16 +210,21 @@ class RecordAnswer:
             await self._writer.pump()
         except Fenced:
             self._fenced = True
+        except Gone:
+            self._failure = interrupted()
         except ChatError as error:
             self._failure = error
         self._answering.scope.cancel()
 
     async def _end(self, error: ChatError | None) -> None:
-        """Free the key where nothing came of the request, then end the log."""
+        """Free the key where nothing came of the request, then end the log, then let go of the row."""
         if self._answering.refused is not None:
-            return await self._patiently(self._forget)
-        kind, data = self._recorder.terminal or await self._told(error or Internal("The server gave no answer."))
-        return await self._patiently(lambda: self._writer.close(kind, data))
+            ended = await self._patiently(self._forget)
+        else:
+            kind, data = self._recorder.terminal or await self._told(error or Internal("The server gave no answer."))
+            ended = await self._patiently(lambda: self._writer.close(kind, data))
+        if ended:
+            await self._patiently(lambda: self._ports.requests.end(self._answering.id, fence=self._ports.fence))
 
     async def _told(self, error: ChatError) -> tuple[str, bytes]:
         """Return the terminal event that tells of an error; a key that it frees is free before it is told."""
@@ -188,18 +237,26 @@ class RecordAnswer:
         return WHOLE, tell.whole(caller, error, final=not freed)
 
     async def _forget(self) -> None:
-        await self._ports.requests.forget(self._asked.principal, self._asked.once, self._answering.id)
+        await self._ports.requests.forget(self._answering.id, fence=self._ports.fence)
 
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step, however long a store refuses it; a stopping server leaves it to the next start."""
-        waits = chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1]))
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """Take a step, however long a store refuses it; False: somebody else has to, or will.
+
+        Where the log is gone, there is nothing to be written any more.
+        """
+        pauses = waits()
         while not self._fenced:
             try:
-                return await step()
-            except (Fenced, Gone):
+                await step()
+            except Fenced:
                 self._fenced = True
+            except Gone:
+                return True
             except Unavailable as error:
                 self._ports.report("the end of an answer could not be saved yet", error)
                 if self._ports.closed():
-                    return
-                await anyio.sleep(next(waits))
+                    return False
+                await anyio.sleep(next(pauses))
+            else:
+                return True
+        return False

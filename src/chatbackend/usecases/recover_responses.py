@@ -20,17 +20,15 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import anyio
-
 from chatbackend.domain.context import characters
-from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.kept_answers import is_kept_answer
 from chatbackend.domain.responses import CANCELLED, Response, end, interrupted
 from chatbackend.domain.usage import CallOutcome, Settlement, estimate
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.known_log import KnownLog
 from chatbackend.usecases.live import Entry, Live
-from chatbackend.usecases.ports import Ended, Fenced, LastingLog, LogEvent, Orphan, ReadAsk, Spawn
+from chatbackend.usecases.patience import recovered
+from chatbackend.usecases.ports import Ended, LastingLog, LogEvent, Orphan, ReadAsk, Spawn
 from chatbackend.usecases.replica_ports import Fences
 from chatbackend.usecases.run_response import Ports, RunResponse
 from chatbackend.usecases.steer_ports import Steers
@@ -147,19 +145,14 @@ class RecoverResponses:
             await self._patiently(partial(self._see_to_steering, ended, found))
         self._live.recovered.set()
 
-    async def _patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
-        """Take a step until the store lets it happen: the others must not go without an end for one of them."""
-        while True:
-            try:
-                return await step()
-            except (Fenced, Gone):  # somebody else has it, or it was deleted
-                return False
-            except Unavailable as error:
-                self._ports.report("recovery waits for the store", error)
-                await anyio.sleep(self._retry_s)
-            except Exception as error:  # the edge of recovery: one that cannot be helped must not harm the others
-                self._ports.report("recovery failed for a response", error)
-                return False
+    async def _patiently(self, step: Callable[[], Awaitable[bool]]) -> bool | None:
+        return await recovered(
+            step,
+            self._ports.report,
+            waiting="recovery waits for the store",
+            failed="recovery failed for a response",
+            retry_s=self._retry_s,
+        )
 
     async def _take_over(self, orphan: Orphan, found: _Found) -> bool:
         """Run or end an orphan; return whether a task runs it that leaves its turn when it ends."""

@@ -6,7 +6,6 @@ task belongs to the process; whoever watches is only a cursor on the log.
 
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 
 import anyio
 
@@ -33,6 +32,7 @@ from chatbackend.domain.usage import Settlement
 from chatbackend.usecases.ask_model import Asking, AskModel
 from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.live import Entry, Live
+from chatbackend.usecases.patience import waits
 from chatbackend.usecases.ports import (
     Call,
     Clock,
@@ -56,7 +56,6 @@ _OUTCOMES: dict[FinishReason, Outcome] = {
     "length": Outcome("incomplete", incomplete_reason="max_output_tokens"),
     "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
 }
-FINISH_RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0)  # waits between attempts to save an end; the last one again and again
 RESERVE_PATIENCE_S = 30.0  # of a stream that needs more numbers, before it is given up
 RESERVE_RETRY_S = 0.2
 
@@ -145,7 +144,7 @@ class RunResponse:
 
     async def _end(self, run: "_Run", outcome: Outcome) -> None:
         """Save the end, however long the store refuses it; a stopping server leaves it to the next start."""
-        waits = chain(FINISH_RETRY_S, repeat(FINISH_RETRY_S[-1]))
+        pauses = waits()
         while not run.fenced:
             try:
                 return await run.save(outcome)
@@ -155,7 +154,7 @@ class RunResponse:
                 self._ports.report("the end of a response could not be saved yet", error)
                 if self._live.closed:
                     return
-                await anyio.sleep(next(waits))
+                await anyio.sleep(next(pauses))
 
 
 class _Run:

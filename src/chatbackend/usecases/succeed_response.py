@@ -5,7 +5,6 @@ accepted is lost between the two, and nothing is taken twice, wherever a kill fa
 """
 
 from collections.abc import Awaitable, Callable
-from itertools import chain, repeat
 
 import anyio
 
@@ -14,10 +13,10 @@ from chatbackend.domain.items import Item
 from chatbackend.domain.responses import Ask, Response
 from chatbackend.domain.steering import fate, successor, successor_ask
 from chatbackend.usecases.live import Entry, Live
+from chatbackend.usecases.patience import waits
 from chatbackend.usecases.ports import Clock, NewId, Report, Spawn, Truth
 from chatbackend.usecases.steer_ports import Steers
 
-RETRY_S = (0.05, 0.2, 1.0, 2.0, 5.0)  # waits between attempts; the last one again and again
 Run = Callable[[Entry], Awaitable[None]]
 
 
@@ -47,13 +46,13 @@ class Succeed:
 
     async def __call__(self, entry: Entry, run: Run) -> None:
         """See to an ended response's steering, however long the store refuses; `run` runs what is made."""
-        waits = chain(RETRY_S, repeat(RETRY_S[-1]))
+        pauses = waits()
         while not self._live.closed:
             try:
                 return await self._settle(entry, run)
             except Unavailable as error:
                 self._report("what a response was steered with could not be seen to yet", error)
-                await anyio.sleep(next(waits))
+                await anyio.sleep(next(pauses))
         entry.over = True
         _fail(entry)
 

@@ -40,12 +40,6 @@ fallbacks = ["llama31/scripted-n5"]
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     folder = tmp_path_factory.mktemp("server")
     file = folder / "config.toml"

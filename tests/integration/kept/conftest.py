@@ -20,12 +20,6 @@ FAMILIES = ("llama31", "openai", "azure", "claude", "perplexity")
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     async with serving(tmp_path_factory.mktemp("server"), settings(upstream)) as server:
         yield server

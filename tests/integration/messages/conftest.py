@@ -12,12 +12,6 @@ from tests.support.upstream import Upstream
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     settings = {
         "OPENAI_ENDPOINT": upstream.url,

@@ -31,12 +31,6 @@ SEARCH: WebSearchTool20250305Param = {"type": "web_search_20250305", "name": "we
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def routed(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     folder: Path = tmp_path_factory.mktemp("routed")
     (folder / "config.toml").write_text(CONFIG)

@@ -26,12 +26,6 @@ class SseFrame:
 
 
 @pytest.fixture(scope="module")
-async def upstream() -> AsyncGenerator[Upstream, None]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 async def running(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
     settings = {
         "LLAMA31_ENDPOINT": upstream.url,

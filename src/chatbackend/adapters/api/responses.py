@@ -173,6 +173,8 @@ def ask(request: CreateRequest, new_id: Callable[[str], str]) -> Ask:
         stream_id=request.stream_id,
     )
     _sampling(found, request)
+    _text(found, request.text)
+    _passed_on(found, request)
     _tools(found, request)
     return found
 
@@ -203,20 +205,27 @@ def _sampling(found: Ask, request: CreateRequest) -> None:
     if request.reasoning:
         found.reasoning_effort = request.reasoning.effort
         found.reasoning_summary = request.reasoning.summary or request.reasoning.generate_summary
-    found.verbosity = request.text.verbosity if request.text else None
-    penalties = {name: value for name in _PENALTIES if (value := getattr(request, name))}
-    found.extra = (request.extra or {}) | penalties
-    hints = {name: getattr(request, name) for name in _HINTS}
-    found.hints = {name: value for name, value in hints.items() if value is not None}
-    match request.text:
-        case TextConfig(format=SchemaFormat() as shape):
+
+
+def _text(found: Ask, text: TextConfig | None) -> None:
+    if text is None:
+        return
+    found.verbosity = text.verbosity
+    match text.format:
+        case SchemaFormat() as shape:
             found.text_format = TextFormat(
                 "json_schema", shape.name, shape.schema, strict=shape.strict, description=shape.description
             )
-        case TextConfig(format=ObjectFormat()):
+        case ObjectFormat():
             found.text_format = TextFormat("json_object")
         case _:
             pass
+
+
+def _passed_on(found: Ask, request: CreateRequest) -> None:
+    penalties = {name: value for name in _PENALTIES if (value := getattr(request, name))}
+    found.extra = (request.extra or {}) | penalties
+    found.hints = {name: value for name in _HINTS if (value := getattr(request, name)) is not None}
 
 
 def _tools(found: Ask, request: CreateRequest) -> None:

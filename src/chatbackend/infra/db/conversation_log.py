@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
-from sqlalchemy import bindparam, delete, literal, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.adapters.api.conversation_events import render
@@ -25,7 +25,7 @@ from chatbackend.domain.errors import Conflict, Gone
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item
 from chatbackend.infra.db.conversation_words import forget_words, index
-from chatbackend.infra.db.tables.responses import CONVERSATION_EVENTS, CONVERSATIONS, ITEMS, RESPONSES
+from chatbackend.infra.db.tables.responses import CONVERSATION_EVENTS, CONVERSATIONS, IS_ALIVE, ITEMS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.ports import LogEvent
@@ -62,10 +62,7 @@ _TRIM = delete(CONVERSATION_EVENTS).where(_OF, CONVERSATION_EVENTS.c.number < bi
 _FORGET_EVENTS = delete(CONVERSATION_EVENTS).where(_OF)
 _RUNNING = (
     select(RESPONSES.c.id)
-    .where(
-        RESPONSES.c.conversation_id == bindparam("conversation_id"),
-        RESPONSES.c.status.in_([literal(status) for status in ("queued", "in_progress")]),
-    )
+    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), IS_ALIVE)
     .order_by(RESPONSES.c.turn)
 )
 _PLACES = (

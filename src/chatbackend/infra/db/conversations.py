@@ -30,7 +30,7 @@ from chatbackend.infra.db import requests
 from chatbackend.infra.db.conversation_log import GET, MINE, MY_OWN, conversation, found, own
 from chatbackend.infra.db.conversation_words import index, index_title, matching, patterns
 from chatbackend.infra.db.paging import Listing
-from chatbackend.infra.db.tables.responses import CONVERSATION_WORDS, CONVERSATIONS, ITEMS, RESPONSES
+from chatbackend.infra.db.tables.responses import CONVERSATION_WORDS, CONVERSATIONS, IS_ALIVE, ITEMS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS, TEXT
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.file_ports import Changes
@@ -39,7 +39,6 @@ from chatbackend.usecases.ports import Clock, Once
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-_ALIVE = tuple(literal(status) for status in ("queued", "in_progress"))
 
 _ADD = adding(CONVERSATIONS)
 _LOCK = GET.with_for_update()
@@ -55,7 +54,7 @@ _TAKE_TURN = (
 )
 _RUNNING = (
     select(RESPONSES.c.id)
-    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), RESPONSES.c.status.in_(_ALIVE))
+    .where(RESPONSES.c.conversation_id == bindparam("conversation_id"), IS_ALIVE)
     .order_by(RESPONSES.c.turn.desc())
 )
 

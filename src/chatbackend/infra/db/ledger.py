@@ -22,7 +22,7 @@ from chatbackend.domain.usage import Settlement
 from chatbackend.infra.db.json_rows import field, given
 from chatbackend.infra.db.ledger_rows import BEGUN, SETTLED, Settling, begun
 from chatbackend.infra.db.spool import Spool
-from chatbackend.infra.db.tables.responses import LEDGER
+from chatbackend.infra.db.tables.responses import IS_OPEN, LEDGER
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.usecases.ports import Call, Clock, Report, Spawn
@@ -44,7 +44,7 @@ _ADD_MISSING = insert(LEDGER).from_select(
 )
 _SETTLE = (
     update(LEDGER)
-    .where(LEDGER.c.id == _SETTLED["id"], LEDGER.c.status == "started")
+    .where(LEDGER.c.id == _SETTLED["id"], IS_OPEN)
     .values(status="settled", **{name: value for name, value in _SETTLED.items() if name != "id"})
 )
 _encode = msgspec.json.Encoder().encode

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.pricing import Prices
 from chatbackend.domain.usage import COUNTS, Settlement, Usage
-from chatbackend.infra.db.tables.responses import LEDGER
+from chatbackend.infra.db.tables.responses import IS_OPEN, LEDGER
 from chatbackend.infra.db.transaction import Row, Transaction
 from chatbackend.usecases.ports import Call
 
@@ -28,11 +28,11 @@ LARGEST = 2**53 - 1  # no cost may keep a row from being written, or the sum of 
 _ADD = insert(LEDGER).values({name: bindparam(name) for name in BEGUN})
 _SETTLE = (
     update(LEDGER)
-    .where(LEDGER.c.id == bindparam("id_"), LEDGER.c.status == "started")
+    .where(LEDGER.c.id == bindparam("id_"), IS_OPEN)
     .values(status="settled", **{name: bindparam(name) for name in SETTLED[1:]})
 )
 OF_A_RESPONSE = LEDGER.c.response_id != LEDGER.c.id  # needed for the index: calls for no response are not in it
-_OPEN = (LEDGER.c.status == "started", LEDGER.c.response_id == bindparam("response_id"), OF_A_RESPONSE)
+_OPEN = (IS_OPEN, LEDGER.c.response_id == bindparam("response_id"), OF_A_RESPONSE)
 _OPEN_OF = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(*_OPEN)
 
 

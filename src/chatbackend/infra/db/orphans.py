@@ -7,24 +7,23 @@ is seen, and of many that try one gets it. `judge` is the server that judges whe
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import bindparam, exists, func, literal, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 
 from chatbackend.infra.db.json_rows import field, given
 from chatbackend.infra.db.ledger_rows import OF_A_RESPONSE
 from chatbackend.infra.db.servers import living, may_judge, ownerless
-from chatbackend.infra.db.tables.responses import LEDGER, RESPONSES
+from chatbackend.infra.db.tables.responses import IS_ALIVE, IS_OPEN, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import TEXT
 from chatbackend.infra.db.tables.servers import SERVERS
 from chatbackend.infra.db.transaction import Row, Transaction, one
 from chatbackend.usecases.ports import Ended
 
 TAKEN_AT_ONCE = 100
-_ALIVE = RESPONSES.c.status.in_([literal(status) for status in ("queued", "in_progress")])
 _OTHERS = RESPONSES.c.fence != bindparam("fence")
-_COUNT = select(func.count().label("count")).where(_ALIVE, ownerless(RESPONSES.c.fence))
+_COUNT = select(func.count().label("count")).where(IS_ALIVE, ownerless(RESPONSES.c.fence))
 _FORSAKEN = (
     select(RESPONSES)
-    .where(_ALIVE, _OTHERS, ownerless(RESPONSES.c.fence), may_judge())
+    .where(IS_ALIVE, _OTHERS, ownerless(RESPONSES.c.fence), may_judge())
     .order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
     .limit(TAKEN_AT_ONCE)
     .with_for_update(skip_locked=True)
@@ -36,7 +35,7 @@ _TAKE = (
     .values(fence=bindparam("fence_"), takeovers=RESPONSES.c.takeovers + 1)
 )
 _OWNED = select(RESPONSES.c.id).where(
-    _ALIVE, RESPONSES.c.fence == bindparam("fence"), RESPONSES.c.created_at < bindparam("before")
+    IS_ALIVE, RESPONSES.c.fence == bindparam("fence"), RESPONSES.c.created_at < bindparam("before")
 )
 _DISOWN = (
     update(RESPONSES)
@@ -45,7 +44,7 @@ _DISOWN = (
 )
 _AT_END = (
     select(RESPONSES)
-    .where(RESPONSES.c.id == bindparam("id"), ~_ALIVE)
+    .where(RESPONSES.c.id == bindparam("id"), ~IS_ALIVE)
     .where((RESPONSES.c.fence == bindparam("fence")) | (ownerless(RESPONSES.c.fence) & may_judge()))
     .with_for_update()
 )
@@ -59,14 +58,14 @@ _ENDED = (
         exists(living().where(SERVERS.c.fence == RESPONSES.c.fence).correlate(RESPONSES)).label("owned"),
     )
     .select_from(_ASKED.outerjoin(RESPONSES, RESPONSES.c.id == _ID))
-    .where(RESPONSES.c.id.is_(None) | ~_ALIVE)
+    .where(RESPONSES.c.id.is_(None) | ~IS_ALIVE)
 )
 _ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"), OF_A_RESPONSE)
 _ABANDONED = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(
-    LEDGER.c.status == "started",
+    IS_OPEN,
     ownerless(LEDGER.c.fence),
     may_judge(),
-    LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(_ALIVE)),
+    LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(IS_ALIVE)),
 )
 _encode = msgspec.json.Encoder().encode
 

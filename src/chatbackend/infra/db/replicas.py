@@ -2,26 +2,25 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import bindparam, func, literal, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from chatbackend.domain.identity import Principal
-from chatbackend.infra.db.tables.responses import RESPONSES, WISHED
+from chatbackend.infra.db.tables.responses import IS_ALIVE, RESPONSES, WISHED
 from chatbackend.infra.db.transaction import Database, Transaction, one
 
-_ALIVE = RESPONSES.c.status.in_(tuple(literal(status) for status in ("queued", "in_progress")))
 _WISH = (
     update(RESPONSES)
     .where(
         RESPONSES.c.id == bindparam("id_"),
         RESPONSES.c.tenant == bindparam("tenant_"),
         RESPONSES.c.owner == bindparam("owner_"),
-        _ALIVE,
+        IS_ALIVE,
     )
     .values(cancel_requested=1)
 )
 _WISHED = select(RESPONSES.c.id).where(WISHED)  # word for word what its index says: bound values would not match it
 _LOWEST = select(func.min(RESPONSES.c.turn).label("turn")).where(
-    RESPONSES.c.conversation_id == bindparam("conversation_id"), _ALIVE
+    RESPONSES.c.conversation_id == bindparam("conversation_id"), IS_ALIVE
 )
 
 

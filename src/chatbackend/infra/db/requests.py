@@ -1,13 +1,18 @@
 """Requests that make something: by Idempotency-Key, and by body for clients that retry without one."""
 
-from sqlalchemy import bindparam, delete, select
+from collections.abc import Collection
+
+from sqlalchemy import Update, bindparam, delete, exists, null, select, update
 
 from chatbackend.domain.errors import Unprocessable
 from chatbackend.domain.identity import Principal
-from chatbackend.infra.db.tables.responses import REQUESTS
+from chatbackend.infra.db.servers import living, may_judge, ownerless
+from chatbackend.infra.db.tables.responses import IS_OWNED, REQUESTS
 from chatbackend.infra.db.tables.schema import MICROS
-from chatbackend.infra.db.transaction import Database, Transaction, adding, one
-from chatbackend.usecases.ports import Begun, Clock, Once
+from chatbackend.infra.db.tables.servers import SERVERS
+from chatbackend.infra.db.transaction import Database, Params, Transaction, adding, one
+from chatbackend.usecases.ports import Begun, Clock, Fenced, Once
+from chatbackend.usecases.record_answer import Unended
 
 RETRY_WINDOW_S = 120
 KEEP_S = 24 * 3600
@@ -32,24 +37,30 @@ _BY_BODY = (
 )
 _ADD = adding(REQUESTS)
 _FORGET_KEY = delete(REQUESTS).where(REQUESTS.c.pk == bindparam("pk"))
-_FORGET = delete(REQUESTS).where(
-    REQUESTS.c.tenant == bindparam("tenant"),
-    REQUESTS.c.owner == bindparam("owner"),
-    REQUESTS.c.path == bindparam("path"),
-    REQUESTS.c.key_hash == bindparam("key_hash"),
-    REQUESTS.c.object_id == bindparam("object_id"),
-)
+_OBJECT = (REQUESTS.c.object_id == bindparam("object_id_"), IS_OWNED)
+_OWN = (*_OBJECT, REQUESTS.c.fence == bindparam("fence_"))
+_UNDER_WAY = select(REQUESTS.c.fence).where(*_OBJECT)
+_FREE = update(REQUESTS).where(*_OWN).values(key_hash=null())
+_END = update(REQUESTS).where(*_OWN).values(fence=0)
+_UNENDED = select(
+    REQUESTS.c.object_id,
+    REQUESTS.c.fence,
+    exists(living().where(SERVERS.c.fence == REQUESTS.c.fence).correlate(REQUESTS)).label("owned"),
+).where(IS_OWNED)
+_LEFT = (REQUESTS.c.fence == bindparam("fence_")) & ownerless(REQUESTS.c.fence) & may_judge()
+_TAKE = update(REQUESTS).where(*_OBJECT, _LEFT | (REQUESTS.c.fence == bindparam("to_"))).values(fence=bindparam("to_"))
 _EXPIRE = delete(REQUESTS).where(REQUESTS.c.created_at < bindparam("before"))
 
 
 class Requests:
-    """`Requests` of answers that are kept, over any `Database`."""
+    """`Requests` of answers that are kept, over any `Database`. `judge`: as `Responses` has it."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, judge: int = 0) -> None:
         self._database = database
         self._clock = clock
+        self._judge = judge
 
-    async def begin(self, principal: Principal, once: Once, object_id: str) -> Begun:
+    async def begin(self, principal: Principal, once: Once, answer_id: str, *, fence: int) -> Begun:
         """See `Requests.begin`."""
         now = int(self._clock.now() * MICROS)
 
@@ -57,19 +68,49 @@ class Requests:
             earlier = await find(tx, principal, once, now=now)
             if earlier is not None:
                 return Begun(earlier, fresh=False)
-            await add(tx, principal, once, object_id=object_id, now=now)
-            return Begun(object_id, fresh=True)
+            await add(tx, principal, once, object_id=answer_id, now=now, fence=fence)
+            return Begun(answer_id, fresh=True)
 
         return await self._database.write(work, touching=(_touched(once),))
 
-    async def forget(self, principal: Principal, once: Once, object_id: str) -> None:
+    async def under_way(self, answer_id: str) -> int | None:
+        """See `Requests.under_way`."""
+
+        async def work(tx: Transaction) -> int | None:
+            row = await one(tx, _UNDER_WAY, {"object_id_": answer_id})
+            return None if row is None else row["fence"]
+
+        return await self._database.read(work)
+
+    async def forget(self, answer_id: str, *, fence: int) -> None:
         """See `Requests.forget`."""
-        place = {"tenant": principal.tenant, "owner": principal.owner, "path": once.path, "key_hash": once.key}
+        if not await self._write(_FREE, {"object_id_": answer_id, "fence_": fence}):
+            raise Fenced
 
-        async def work(tx: Transaction) -> None:
-            await tx.execute(_FORGET, {**place, "object_id": object_id})
+    async def end(self, answer_id: str, *, fence: int) -> None:
+        """See `Requests.end`."""
+        own = {"object_id_": answer_id, "fence_": fence}
+        await self._write(_END, own, touching=(answer_id,))  # nobody decides by it whether a request came before
 
-        await self._database.write(work, touching=(_touched(once),))
+    async def unended(self) -> list[Unended]:
+        """See `Requests.unended`."""
+
+        async def work(tx: Transaction) -> list[Unended]:
+            rows = await tx.rows(_UNENDED)
+            return [Unended(row["object_id"], row["fence"], bool(row["owned"])) for row in rows]
+
+        return await self._database.read(work)
+
+    async def take(self, answer_id: str, *, fence: int, to: int) -> bool:
+        """See `Requests.take`."""
+        taken = {"object_id_": answer_id, "fence_": fence, "to_": to, "judge": self._judge}
+        return bool(await self._write(_TAKE, taken))
+
+    async def _write(self, statement: Update, params: Params, *, touching: Collection[str] | None = None) -> int:
+        async def work(tx: Transaction) -> int:
+            return await tx.execute(statement, params)
+
+        return await self._database.write(work, touching=touching)
 
 
 def _touched(once: Once) -> str:
@@ -102,8 +143,10 @@ async def find(tx: Transaction, principal: Principal, once: Once | None, *, now:
     return None if row is None else row["object_id"]
 
 
-async def add(tx: Transaction, principal: Principal, once: Once | None, *, object_id: str, now: int) -> None:
-    """Remember what a request made. `now` is in microseconds."""
+async def add(
+    tx: Transaction, principal: Principal, once: Once | None, *, object_id: str, now: int, fence: int = 0
+) -> None:
+    """Remember what a request made, or what the owner of `fence` is about to make. `now` is in microseconds."""
     if once is not None:
         row = {
             "tenant": principal.tenant,
@@ -114,6 +157,7 @@ async def add(tx: Transaction, principal: Principal, once: Once | None, *, objec
             "body_hash": once.body_hash,
             "object_id": object_id,
             "created_at": now,
+            "fence": fence,
         }
         await tx.execute(_ADD, row)
 

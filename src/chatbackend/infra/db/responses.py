@@ -18,14 +18,12 @@ from chatbackend.domain.usage import Settlement, Usage
 from chatbackend.infra.db import conversation_log as log
 from chatbackend.infra.db import conversations, ledger_rows, orphans, requests, steers
 from chatbackend.infra.db.conversation_words import index
-from chatbackend.infra.db.tables.responses import ITEMS, RESPONSES
+from chatbackend.infra.db.tables.responses import ALIVE, IS_ALIVE, ITEMS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.ports import Begun, Call, Clock, Ended, Fenced, Once, Orphan
 
-_ALIVE = ("queued", "in_progress")
-_ALIVE_SQL = tuple(literal(status) for status in _ALIVE)
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 _decode_served = msgspec.json.Decoder(Served).decode
@@ -49,7 +47,7 @@ _START = update(RESPONSES).where(*_OWNED).values(status="in_progress")
 _RESERVE = update(RESPONSES).where(*_OWNED).values(numbers_reserved=bindparam("numbers"))
 _END = (
     update(RESPONSES)
-    .where(*_OWNED, RESPONSES.c.status.in_(_ALIVE_SQL))
+    .where(*_OWNED, IS_ALIVE)
     .values(
         status=bindparam("status_"),
         completed_at=bindparam("completed_at_"),
@@ -336,9 +334,14 @@ class Responses:
         if row is None:
             message = f"Previous response with id '{previous}' not found."
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found")
-        if row["status"] in _ALIVE:
+        if row["status"] in ALIVE:
             message = f"Previous response with id '{previous}' has not ended yet."
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_ended")
+
+    def _created(self, response: Response) -> int:
+        """Return the moment of the commit, but within the second that the response is shown with."""
+        first = response.created_at * MICROS
+        return min(max(first, self._micros()), first + MICROS - 1)
 
     def _micros(self) -> int:
         return int(self._clock.now() * MICROS)
@@ -353,7 +356,7 @@ class Responses:
             "key_id": principal.key_id,
             "model": response.model,
             "status": response.status,
-            "created_at": self._micros(),
+            "created_at": self._created(response),
             "previous_response_id": response.previous_response_id,
             "conversation_id": response.conversation_id,
             "turn": response.turn,

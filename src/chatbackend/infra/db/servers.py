@@ -7,14 +7,14 @@ that takes something over: one that hung for as long as the outage lasted is jud
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, delete, literal, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, delete, or_, select, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from chatbackend.infra.db.facts import next_epoch
 from chatbackend.infra.db.tables.files import JOBS
-from chatbackend.infra.db.tables.responses import LEDGER, RESPONSES
+from chatbackend.infra.db.tables.responses import IS_ALIVE, IS_OPEN, IS_OWNED, LEDGER, REQUESTS, RESPONSES
 from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.tables.servers import SERVERS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
@@ -74,8 +74,11 @@ _MAY_JUDGE = select(may_judge().label("may"))
 _LEAVE = update(SERVERS).where(SERVERS.c.name == bindparam("name_")).values(lease_until=0)
 _KNOWN = select(SERVERS.c.fence).where(SERVERS.c.name == bindparam("name"))
 _LIVING_OTHERS = living().where(SERVERS.c.name != bindparam("name")).limit(1)
-_STATES = ((RESPONSES, ("queued", "in_progress")), (LEDGER, ("started",)))
-_OF = [select(table.c.fence).where(table.c.status.in_(map(literal, states))) for table, states in _STATES]
+_OF = [
+    select(RESPONSES.c.fence).where(IS_ALIVE),
+    select(LEDGER.c.fence).where(IS_OPEN),
+    select(REQUESTS.c.fence).where(IS_OWNED),
+]
 _TIDY = delete(SERVERS).where(
     or_(
         SERVERS.c.lease_until < Now() - KEPT_S * MICROS,

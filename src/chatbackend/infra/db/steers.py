@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, literal, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from chatbackend.adapters.api import items as wire
 from chatbackend.domain.errors import Conflict
@@ -12,17 +12,16 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item
 from chatbackend.domain.responses import Ask, Response, ResponseStatus
 from chatbackend.domain.steering import Steer, SteerState, over, refuse_many, unknown
-from chatbackend.infra.db.tables.responses import RESPONSES, STEERS
+from chatbackend.infra.db.tables.responses import IS_ALIVE, RESPONSES, STEERS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 
-_ALIVE = (literal("queued"), literal("in_progress"))
 _OWN = (
     RESPONSES.c.id == bindparam("id_"),
     RESPONSES.c.tenant == bindparam("tenant_"),
     RESPONSES.c.owner == bindparam("owner_"),
 )
 # Changes nothing, but holds the row where it is alive: its end is committed before this transaction or after it.
-_HOLD = update(RESPONSES).where(*_OWN, RESPONSES.c.status.in_(_ALIVE)).values(id=RESPONSES.c.id)
+_HOLD = update(RESPONSES).where(*_OWN, IS_ALIVE).values(id=RESPONSES.c.id)
 _STATUS = select(RESPONSES.c.status).where(*_OWN)
 _KNOWN = select(
     func.count().label("steers"), func.coalesce(func.sum(func.length(STEERS.c.body)), 0).label("size")

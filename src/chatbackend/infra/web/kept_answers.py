@@ -12,7 +12,7 @@ import anyio
 
 from chatbackend.adapters.wire import kept_answers as wire
 from chatbackend.adapters.wire import sse
-from chatbackend.domain.errors import Conflict, InvalidRequest, Unavailable
+from chatbackend.domain.errors import Conflict, Unavailable
 from chatbackend.domain.kept_answers import BEGUN, ENDED, HEAD, WHOLE
 from chatbackend.infra.web.http import Message, Receive, Request, decode_object, header
 from chatbackend.infra.web.responses import once_of
@@ -37,9 +37,9 @@ _KEPT = frozenset(
 
 
 class KeptAnswers:
-    """Wraps routes: what carries a key is answered once, or refused where there is no `answer_once`."""
+    """Wraps routes: what carries a key is answered once."""
 
-    def __init__(self, answer_once: AnswerOnce | None, *, max_body_bytes: int) -> None:
+    def __init__(self, answer_once: AnswerOnce, *, max_body_bytes: int) -> None:
         self._answer_once = answer_once
         self._max_body_bytes = max_body_bytes
 
@@ -54,15 +54,12 @@ class KeptAnswers:
         def handle(request: Request) -> Awaitable[None]:
             if header(request.scope["headers"], KEY) is None:
                 return handler(request)
-            if self._answer_once is None:
-                message = "Idempotency-Key is not known here: nothing is kept of such an answer. Use /v1/responses."
-                raise InvalidRequest(message, code="idempotency_unsupported")
-            return self._answer(self._answer_once, request, path, handler)
+            return self._answer(request, path, handler)
 
         handle.__doc__ = handler.__doc__
         return handle
 
-    async def _answer(self, answer_once: AnswerOnce, request: Request, path: str, handler: Handler) -> None:
+    async def _answer(self, request: Request, path: str, handler: Handler) -> None:
         body = await request.body(self._max_body_bytes)
         whole = {"body": decode_object(body)}  # all of it counts, `stream` too: what is kept are bytes
         once = replace(once_of(whole, request.headers, path=path), retry=False)
@@ -73,7 +70,7 @@ class KeptAnswers:
         who = wire.Caller(path, anthropic=request.anthropic, request_id=request.request_id)
         try:
             with Watch(request):
-                answered = await answer_once(request.principal, once, work, caller=wire.caller(who))
+                answered = await self._answer_once(request.principal, once, work, caller=wire.caller(who))
                 await _send(request, answered)
         except Conflict:
             request.answered |= wire.FINAL

@@ -50,7 +50,10 @@ class ResponseSockets:
 
     async def connect(self, request: Request) -> None:
         """Serve one connection to its end. Raises: InvalidRequest, RateLimited before it was accepted."""
-        self._per_user.check(request.principal)
+        with self._per_user.room(request.principal):
+            await self._accept(request)
+
+    async def _accept(self, request: Request) -> None:
         resumed = core.resumed(request.query.get("resume", []), request.query.get("starting_after", []))
         offered = request.scope.get("subprotocols", ())
         accept = {
@@ -59,12 +62,8 @@ class ResponseSockets:
             "headers": [(b"x-request-id", request.request_id.encode())],
         }
         opted_in = request.one("chatbackend") == "1"
-        self._per_user.enter(request.principal)
-        try:
-            await request.send(accept)
-            await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
-        finally:
-            self._per_user.leave(request.principal)
+        await request.send(accept)
+        await _Connection(self._ports, request, ResponsesSocket(opted_in=opted_in)).serve(resumed)
 
 
 class _Connection:

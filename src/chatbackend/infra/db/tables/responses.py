@@ -1,6 +1,6 @@
 """Tables of conversations, responses, their items, the usage ledger and the create requests."""
 
-from sqlalchemy import BigInteger, Column, Index, Table
+from sqlalchemy import BigInteger, Column, Index, Table, literal_column
 from sqlalchemy import text as sql
 
 from chatbackend.infra.db.tables.schema import BIG, METADATA, TEXT, blob, integer, owned, text
@@ -76,6 +76,9 @@ RESPONSES = Table(
     integer("fence", default="0"),  # of its owner
     integer("takeovers", default="0"),
 )
+ALIVE = ("queued", "in_progress")
+# With the words themselves: bound values, which no planner knows, would not match the index of the living.
+IS_ALIVE = RESPONSES.c.status.in_([literal_column(f"'{status}'") for status in ALIVE])
 _ALIVE = sql("status IN ('queued', 'in_progress')")
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
 WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
@@ -153,6 +156,7 @@ Index(
     sqlite_where=_OF_A_RESPONSE,
     postgresql_where=_OF_A_RESPONSE,
 )
+IS_OPEN = LEDGER.c.status == literal_column("'started'")  # as IS_ALIVE, for the index of open calls
 _STARTED = sql("status = 'started'")
 Index("ledger_open", LEDGER.c.started_at, sqlite_where=_STARTED, postgresql_where=_STARTED)
 
@@ -167,7 +171,11 @@ REQUESTS = Table(
     text("body_hash"),
     text("object_id"),
     integer("created_at"),
+    integer("fence", default="0"),  # of whoever makes the answer; 0 once that has ended, and for all other objects
 )
+IS_OWNED = REQUESTS.c.fence > literal_column("0")  # as IS_ALIVE, for the index of what is being made
+_OWNED = sql("fence > 0")
+Index("requests_owned", REQUESTS.c.object_id, sqlite_where=_OWNED, postgresql_where=_OWNED)
 Index("requests_by_key", REQUESTS.c.tenant, REQUESTS.c.owner, REQUESTS.c.path, REQUESTS.c.key_hash, unique=True)
 Index(
     "requests_by_body",

@@ -6,17 +6,17 @@ waiting is polling.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 import anyio
 
 from chatbackend.domain.errors import Unavailable
-from chatbackend.infra.log.redis.links import LOST, Link, Links, Words, until_lost
+from chatbackend.infra.log.redis.links import LOST, Link, Links, Words
+from chatbackend.infra.log.redis.subscriber import BACKOFF_S, PING, listen
 
 BEAT_S = 5.0  # between pings; a connection that says nothing for two of them is given up
 IDLE_S = 30.0  # a subscription without a waiter is kept for so long: its reader is about to come back
-BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 CHANNELS_A_COMMAND = 512
 
 DELETED = -1
@@ -120,7 +120,7 @@ class Heads:
                 async with self._links.link(timeout_s=self._timeout_s) as link:
                     await self._resubscribe(link)
                     failures = 0
-                    await self._serve(link)
+                    await listen(link, self._next_orders, self._take, timeout_s=self._timeout_s, beat_s=self._beat_s)
             except LOST:
                 self._unknown()
             await anyio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
@@ -130,27 +130,15 @@ class Heads:
         """Subscribe to all that is watched; each confirmation wakes its waiters, who ask for the head anew."""
         self._orders.clear()
         with anyio.fail_after(self._timeout_s):
-            await link.send([("PING",), *_in_groups("SUBSCRIBE", self._watches)])
+            await link.send([PING, *_in_groups("SUBSCRIBE", self._watches)])
 
-    async def _serve(self, link: Link) -> None:
-        """Send orders and pings, take messages, until the connection is lost. Raises: LOST."""
-
-        async def write() -> None:
-            while True:
-                with anyio.move_on_after(self._beat_s):
-                    await self._ordered.wait()
-                self._ordered = anyio.Event()
-                orders, self._orders = [*self._dropped(), *self._orders, ("PING",)], []
-                with anyio.fail_after(self._timeout_s):
-                    await link.send(orders)
-
-        async def read() -> None:
-            while True:
-                with anyio.fail_after(2 * self._beat_s):
-                    message = await link.receive()
-                self._take(message)
-
-        await until_lost(write, read)
+    async def _next_orders(self) -> Sequence[Words]:
+        """Wait for orders, or until it is time for a ping."""
+        with anyio.move_on_after(self._beat_s):
+            await self._ordered.wait()
+        self._ordered = anyio.Event()
+        orders, self._orders = [*self._dropped(), *self._orders, PING], []
+        return orders
 
     def _take(self, message: object) -> None:
         match message:
@@ -160,8 +148,6 @@ class Heads:
                 watch.head = int(data) if data.isdigit() else None
             case [b"subscribe", bytes(channel), int()] if (watch := self._watches.get(channel)) is not None:
                 watch.live, watch.head = True, None
-            case Exception() as refusal:
-                raise ConnectionError(str(refusal)) from refusal
             case _:  # pongs, and what comes for streams that nobody watches any more
                 return
         watch.wake()

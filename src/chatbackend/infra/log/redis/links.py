@@ -4,7 +4,7 @@ redis-py packs, parses and shakes hands; it retries nothing here: who retries ha
 """
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -88,21 +88,3 @@ class Links:
         finally:
             with anyio.CancelScope(shield=True):
                 await connection.disconnect(nowait=True)
-
-
-async def until_lost(*loops: Callable[[], Awaitable[None]]) -> None:
-    """Run endless loops side by side until one fails; raise what it raised. Raises: LOST."""
-    failures: list[Exception] = []
-
-    async def guarded(loop: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await loop()
-        except LOST as error:
-            failures.append(error)
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for loop in loops:
-            group.start_soon(guarded, loop)
-    if failures:
-        raise failures[0]

@@ -8,6 +8,7 @@ back; they are a set, so that they stay few, and where they do not, one word sta
 
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -15,10 +16,10 @@ from typing import Self
 import anyio
 
 from chatbackend.domain.errors import ChatError
-from chatbackend.infra.log.redis.heads import BACKOFF_S
 from chatbackend.infra.log.redis.keys import Keys
-from chatbackend.infra.log.redis.links import LOST, Link, Links, until_lost
+from chatbackend.infra.log.redis.links import LOST, Links, Words
 from chatbackend.infra.log.redis.pipe import Pipe
+from chatbackend.infra.log.redis.subscriber import BACKOFF_S, PING, listen
 from chatbackend.infra.log.wakeups import Wakeups
 from chatbackend.usecases.replica_ports import Topic
 
@@ -102,27 +103,14 @@ class RedisSignals:
                 async with self._links.link(timeout_s=self._timeout_s) as link:
                     with anyio.fail_after(self._timeout_s):
                         await link.send([("SUBSCRIBE", self._channel)])
-                    await self._serve(link)
+                    await listen(link, self._ping, self._take, timeout_s=self._timeout_s, beat_s=self._beat_s)
             failures = 0 if self._listening else failures + 1
             self._listening = False
             await anyio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
-    async def _serve(self, link: Link) -> None:
-        """Ping and take messages until the connection is lost. Raises: LOST."""
-
-        async def write() -> None:
-            while True:
-                with anyio.fail_after(self._timeout_s):
-                    await link.send([("PING",)])
-                await anyio.sleep(self._beat_s)
-
-        async def read() -> None:
-            while True:
-                with anyio.fail_after(2 * self._beat_s):
-                    message = await link.receive()
-                self._take(message)
-
-        await until_lost(write, read)
+    async def _ping(self) -> Sequence[Words]:
+        await anyio.sleep(self._beat_s)
+        return [PING]
 
     def _take(self, message: object) -> None:
         match message:
@@ -133,8 +121,6 @@ class RedisSignals:
             case [b"subscribe", bytes(), int()]:
                 self._listening = True
                 self._here.wake_all()
-            case Exception() as refusal:
-                raise ConnectionError(str(refusal)) from refusal
             case _:  # pongs
                 return
 
