@@ -22,6 +22,7 @@ from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
 from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
 from chatbackend.domain.limits import PerUser
+from chatbackend.domain.responses import Response
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
 from chatbackend.infra.web.outbox import Outbox, SlowConsumer
@@ -206,15 +207,15 @@ class _Connection:
         except SlowConsumer:
             self._close(1013, "slow_consumer")
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job, known: Response | None = None) -> None:
         try:
-            self._start(self._lanes.add(job))
+            self._start(self._lanes.add(job), known)
         except ChatError as error:
             self._say(core.error_event(error, job.lane, _about(job)))
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, jobs: Sequence[Job], known: Response | None = None) -> None:
         for job in jobs:
-            self._group.start_soon(self._work, job)
+            self._group.start_soon(self._work, job, known)
 
     async def _resume(self, command: Resume) -> None:
         try:
@@ -222,7 +223,7 @@ class _Connection:
         except ChatError as error:
             self._say(core.error_event(error, None, command.response_id))
         else:
-            self._add(Follow(found.stream_id, command.response_id, command.after))
+            self._add(Follow(found.stream_id, command.response_id, command.after), found)
 
     async def _steer(self, command: Steering) -> None:
         try:
@@ -257,10 +258,10 @@ class _Connection:
         self._cancels -= 1
         self._say(event)
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: Job, known: Response | None) -> None:
         """Do a job; whatever goes wrong is said in its lane, and the lane goes on."""
         try:
-            await self._lane_work(job)
+            await self._lane_work(job, known)
         except SlowConsumer:
             self._close(1013, "slow_consumer")
             return
