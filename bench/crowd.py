@@ -81,7 +81,7 @@ class Crowd:
     """Clients on one epoll. One that loses its connection dials again, until it has what it wants."""
 
     def __init__(self, *, wanting: Callable[[Client], bool]) -> None:
-        self.opened = self.back = self.lost = self.ended = 0  # counts; `back`: with a first event since the dial
+        self.opened = self.back = self.lost = self.ended = self.pinged = 0  # `back`: with a first event since the dial
         self.news: list[Client] = []  # who has opened, or heard something, since somebody emptied this
         self._wanting = wanting
         self._epoll = select.epoll()
@@ -166,6 +166,7 @@ class Crowd:
             if opcode == TEXT:
                 self._heard(client, payload, now)
             elif opcode == PING:
+                self.pinged += 1
                 self._send(client, frame(PONG, payload))
 
     def _heard(self, client: Client, event: bytes, now: float) -> None:

@@ -12,23 +12,20 @@ resume one by one. `URL`: an empty database, and a Redis whose contents do not m
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import signal
-import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import Request
 
 from crowd import Client, Crowd
 from processes import cpu_s
-from run import KEY, ROOT, mock_server
-from servers import OPENER, free_port, running
+from replicas import Ours, replicas
+from run import KEY, mock_server
+from servers import running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,70 +36,6 @@ ONE_BY_ONE, EVERY_S = 1000, 0.01
 SAID = 4  # the newest event of a running answer whose model has begun to speak
 SETTLE_S = 3.0
 ENDS_S = 40.0
-
-
-@dataclass(slots=True)
-class Ours:
-    """One of our servers, which may be killed and started on the same port."""
-
-    env: dict[str, str]
-    port: int
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """The id of its process."""
-        assert self.process is not None
-        return self.process.pid
-
-    def start(self) -> float:
-        """Start it, wait for `/readyz`, return how long that took."""
-        began = time.monotonic()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603  # our own program
-                [str(ROOT / ".venv/bin/chatbackend"), "serve"], env=self.env, stdout=log, stderr=log
-            )
-        while not self._ready():
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.01)
-        return time.monotonic() - began
-
-    def end(self, how: signal.Signals) -> None:
-        """Signal it and wait for its end."""
-        process, self.process = self.process, None
-        if process is not None:
-            process.send_signal(how)
-            process.wait(25)
-
-    def _ready(self) -> bool:
-        with suppress(OSError), OPENER.open(Request(f"http://127.0.0.1:{self.port}/readyz"), timeout=5) as answer:
-            return bool(answer.status == 200)
-        return False
-
-
-def servers(stack: ExitStack, folder: Path, upstream: str, options: argparse.Namespace) -> list[Ours]:
-    """Start one server, or two that share their stores."""
-    shared = {"DATABASE_URL": options.postgres, "REDIS_URL": options.redis} if options.postgres else {}
-    made: list[Ours] = []
-    for number in range(2 if shared else 1):
-        port = free_port()
-        env = {
-            **os.environ,
-            **shared,
-            "CHATBACKEND_PORT": str(port),
-            "CHATBACKEND_DATA_DIR": str(folder / "data"),
-            "CHATBACKEND_BOOTSTRAP_KEY": KEY,
-            "CHATBACKEND_LOG_LEVEL": "warning",
-            "CHATBACKEND_MAX_RUNNING": str(options.clients + 1),
-            "CHATBACKEND_DRAIN_S": "0",
-            "LLAMA31_ENDPOINT": f"{upstream}/v1",
-            "LLAMA31_MODELS": f"{FINISHED},{RUNNING}",
-        }
-        made.append(Ours(env, port, folder / f"server-{number}.log"))
-        stack.callback(made[-1].end, signal.SIGTERM)
-        made[-1].start()
-    return made
 
 
 def stage(crowd: Crowd, clients: Sequence[Client], *, live: int) -> None:
@@ -145,7 +78,13 @@ def measure(options: argparse.Namespace) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-stampede-")))
         mock = mock_server()
         stack.enter_context(running(mock))
-        made = servers(stack, folder, mock.url, options)
+        settings = {
+            "CHATBACKEND_MAX_RUNNING": str(options.clients + 1),
+            "CHATBACKEND_DRAIN_S": "0",
+            "LLAMA31_ENDPOINT": f"{mock.url}/v1",
+            "LLAMA31_MODELS": f"{FINISHED},{RUNNING}",
+        }
+        made = replicas(stack, folder, (options.postgres, options.redis) if options.postgres else None, settings)
         clients = [Client("ws", made[0].port, KEY) for _ in range(options.clients)]
         stage(crowd, clients, live=options.running)
         crowd.run(lambda: False, within_s=SETTLE_S)
