@@ -40,6 +40,7 @@ class Client:
     number: int = -1
     open: bool = False  # upgraded, or answered
     ended: bool = False  # has the terminal event
+    end: str = ""  # its type
     refused: int = 0  # answers other than 101 and 200
     faults: list[str] = field(default_factory=list[str])
     dialled_at: float = 0.0
@@ -72,7 +73,8 @@ class Client:
             self.faults.append(f"event {int(number[1])} after {self.number}")
         self.number = int(number[1])
         self.resumed_at = self.resumed_at or now
-        self.ended = self.ended or any(event.startswith(b'{"type":"' + end) for end in ENDS)
+        if kind[1] in ENDS:
+            self.ended, self.end = True, kind[1].decode()
         if not self.response_id and (found := _ID.search(event)) is not None:
             self.response_id = found[1].decode()
 

@@ -26,12 +26,11 @@ import anyio.to_thread
 
 from tests.support.cluster import Cluster, Replica, cluster
 from tests.support.front import front
-from tests.support.server import STOP_S
 from tests.support.upstream import Upstream
 
 TOKENS = 30
 MODEL = f"llama31/scripted-n{TOKENS}-d20"
-DRAIN_S = "5"
+DRAIN_S = "12"  # far above what an answer takes on a busy machine
 BACK_OFF_S = 0.05
 _TOKEN = re.compile(r"(\w+):(\d+)")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -69,6 +68,9 @@ class Turn:
             self.text += event["delta"]
         if event["type"] in _ENDS:
             self.end = event["type"]
+            why = event["response"].get("incomplete_details")
+            if self.end != "response.completed":
+                self.fault = f"{self.response_id} ended with {self.end} at {self.last}: {why}"
 
 
 class Load:
@@ -206,7 +208,7 @@ class Load:
         self.sent_again += turn.response_id == ""
 
     def _done(self, kind: str, turn: Turn) -> None:
-        self._judge(kind, turn.text, turn.fault or ("" if turn.end == "response.completed" else turn.end))
+        self._judge(kind, turn.text, turn.fault)
 
     def _judge(self, kind: str, text: str, fault: str) -> None:
         """Count an answer if it is whole: one generation, each word once and in order."""
@@ -227,7 +229,6 @@ async def roll(servers: Sequence[Replica], rounds: int) -> list[float]:
             assert await anyio.to_thread.run_sync(server.stop) == 0
             await anyio.to_thread.run_sync(server.start)
             away.append(time.monotonic() - began)
-            assert away[-1] < STOP_S
     return away
 
 
@@ -249,7 +250,9 @@ async def main(rounds: int, clients: int) -> int:
             async with load.of(clients):
                 away = await roll(both.servers, rounds)
             await anyio.to_thread.run_sync(stack.close)
-    print(f"{len(away)} restarts of {max(away):.1f} s at most under {clients} clients; whole answers: ", end="")
+    print(
+        f"{len(away)} restarts of {min(away):.1f} to {max(away):.1f} s under {clients} clients; whole answers: ", end=""
+    )
     print(", ".join(f"{kind} {count}" for kind, count in sorted(load.answered.items())))
     print(f"cut and resumed: {load.resumed}; sent again: {load.sent_again}")
     print(f"refused: {len(load.refused)} {Counter(load.refused).most_common(3)}; other faults: {len(load.faults)}")
