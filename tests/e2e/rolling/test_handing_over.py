@@ -49,7 +49,9 @@ async def both(running: Cluster) -> AsyncGenerator[tuple[Replica, Replica], None
             await anyio.to_thread.run_sync(each.start)
 
 
-async def followed(server: Replica, response_id: str, after: int = -1) -> list[dict[str, Any]]:
+async def followed(
+    server: Replica, response_id: str, after: int = -1, begun: anyio.Event | None = None
+) -> list[dict[str, Any]]:
     """Return the events of a response that a server tells, up to its end or until the connection ends."""
     found: list[dict[str, Any]] = []
     query = f"?stream=true&starting_after={after}" if after >= 0 else "?stream=true"
@@ -58,6 +60,8 @@ async def followed(server: Replica, response_id: str, after: int = -1) -> list[d
             async for line in answer.content:
                 if line.startswith(b"data: "):
                     found.append(checked_event(line.removeprefix(b"data: ")))
+                    if begun is not None:
+                        begun.set()
     return found
 
 
@@ -80,25 +84,26 @@ async def test_a_device_that_follows_at_the_server_that_stops_goes_on_at_another
     both: tuple[Replica, Replica],
 ) -> None:
     first, second = both
-    seen: dict[str, list[dict[str, Any]]] = {"sse": [], "socket": []}
+    cut, on_sse, on_socket = list[dict[str, Any]](), anyio.Event(), anyio.Event()
     async with raw_socket(first) as owner:
         await owner.create("llama31/scripted-n300-d20")
         response_id = (await owner.first("response.created"))["response"]["id"]
 
         async def over_sse() -> None:
-            seen["sse"] = await followed(second, response_id)
+            cut.extend(await followed(second, response_id, begun=on_sse))
 
         async def over_socket() -> None:
             async with raw_socket(second, [("resume", response_id)]) as socket:
-                seen["socket"] = [await socket.first("response.output_text.delta")]
+                await socket.first("response.output_text.delta")
+                on_socket.set()
                 assert await socket.closed() == (1012, "the server stops")
 
         async with anyio.create_task_group() as group:
             group.start_soon(over_sse)
             group.start_soon(over_socket)
-            await owner.until("response.output_text.delta")
+            await on_sse.wait()
+            await on_socket.wait()
             await anyio.to_thread.run_sync(second.stop)
-        cut = seen["sse"]
         assert cut[-1]["type"] not in sdk.TERMINAL
         rest = await followed(first, response_id, cut[-1]["sequence_number"])
     assert numbers([*cut, *rest]) == list(range(len(cut) + len(rest)))
