@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, create_engine, delete, func, select, text
 
 from chatbackend.domain.errors import Unavailable
+from chatbackend.infra.db.grouped_reads import READ_GROUP_MAX
 from chatbackend.infra.db.postgres import PostgresDatabase
 from chatbackend.infra.db.postgres.links import connect
-from chatbackend.infra.db.sqlite import GROUP_MAX, SqliteDatabase
+from chatbackend.infra.db.sqlite import GROUP_MAX, READERS, SqliteDatabase
 from chatbackend.infra.db.transaction import Database, Transaction, adding, one
 from tests.support.gates import Gate, postgres_gate, sqlite_gate
 from tests.support.postgres import database as empty_database
@@ -296,3 +297,50 @@ async def test_a_read_under_way_ends_before_the_database_is_closed(tmp_path: Pat
         group.start_soon(read)
         await gate.reached()
     assert found == [0]
+
+
+async def test_reads_that_waited_together_each_get_their_own_answer_or_error(tmp_path: Path) -> None:
+    found: list[int] = []
+    async with sqlite(tmp_path) as stage, AsyncExitStack() as gates, anyio.create_task_group() as group:
+        await stage.write(adds("a"))
+        for _ in range(READERS):  # every reader stands still: what comes now waits, and is read in one go
+            gate = await gates.enter_async_context(stage.gate())
+            group.start_soon(stage.read, gate.wait)
+            await gate.reached()
+
+        async def wrong(_: Transaction) -> None:
+            raise KeyError("mine")
+
+        async def reads() -> None:
+            found.append(await stage.read(count))
+
+        async def fails(work: Callable[[Transaction], Awaitable[None]], error: type[Exception]) -> None:
+            with pytest.raises(error):
+                await stage.read(work)
+
+        with anyio.CancelScope() as gone:
+            group.start_soon(reads)
+            group.start_soon(fails, wrong, KeyError)
+            group.start_soon(fails, adds("b"), Unavailable)
+            group.start_soon(reads)
+            await anyio.wait_all_tasks_blocked()
+            gone.cancel()
+            await stage.read(wrong)
+        await stage.write(adds("c"))
+        await gates.aclose()
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(reads)
+    assert found == [2, 2, 2]
+
+
+async def test_a_crowd_larger_than_a_group_is_read_whole(stage: Stage) -> None:
+    await stage.write(adds("a"))
+    found: list[int] = []
+
+    async def reads() -> None:
+        found.append(await stage.read(count))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2 * READ_GROUP_MAX * READERS):
+            group.start_soon(reads)
+    assert found == [1] * (2 * READ_GROUP_MAX * READERS)

@@ -280,6 +280,20 @@ async def test_only_who_has_renewed_its_lease_in_time_for_a_while_judges_others(
     assert len(await judging.take_over(fence=world.fence)) == 1
 
 
+async def test_what_a_server_let_go_when_it_left_is_taken_without_judging_anybody(world: Owners) -> None:
+    leaving = await world.server("leaving")
+    made = await world.begun()
+    await world.truth.start(await world.begun(store=False), Call("call_1", 1, "m"))
+    await left(world)  # nobody may take this one for dead yet
+    await world.server("fresh", lease_s=LEASE_S)
+    fresh = Responses(world.database, world, judge=world.fence)
+    assert await fresh.orphans() == 0
+    await leaving.leave()
+    assert await fresh.orphans() == 1
+    assert [orphan.response.id for orphan in await fresh.take_over(fence=world.fence)] == [made.id]
+    assert await fresh.settle_abandoned() == 1
+
+
 @pytest.mark.parametrize(
     ("after_s", "steady"), [(1, True), (2 * BEAT_S - 1, True), (2 * BEAT_S + 1, False), (99, False)]
 )

@@ -119,3 +119,26 @@ async def test_sweeps_wait_until_others_may_be_taken_for_dead_and_outlive_their_
         group.cancel_scope.cancel()
     assert swept[:2] in (["fails", "works"], ["works", "fails"])
     assert set(world.reports) == {"what other servers left is taken over later"}
+
+
+async def test_what_servers_let_go_is_swept_by_one_that_may_judge_nobody(world: World) -> None:
+    swept: list[str] = []
+
+    async def takes_over() -> None:
+        swept.append("takes over")
+
+    async def judges() -> None:
+        swept.append("judges")
+
+    await world.servers.draw("log")
+    other = Servers(world.database, "other", lease_s=3_600)
+    await other.draw("log")
+    reaper = Reaper(world.servers, (judges, takes_over), world.report, at_once=(takes_over,), every_s=0.001)
+    async with anyio.create_task_group() as group:
+        group.start_soon(reaper.run)
+        await anyio.sleep(0.05)
+        assert swept == []
+        await other.leave()
+        await until(lambda: len(swept) >= 3)
+        group.cancel_scope.cancel()
+    assert set(swept) == {"takes over"}

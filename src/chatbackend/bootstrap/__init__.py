@@ -119,7 +119,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Base:
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
     client = await stack.enter_async_context(LeanClient())
-    draining = Draining()
+    draining = Draining(elsewhere=not stores.alone)
     parts = await files(stack, settings, stores, clock=clock, draining=draining)
     with blamed(path):
         catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)

@@ -194,4 +194,4 @@ def share(base: Base, engine: Engine) -> None:
     sweeps = (strays, engine.recover, engine.answers.recover, base.files.queue.reclaim, servers.tidy)
     base.tasks(engine.heed.run, name="wishes to cancel")
     base.tasks(Heartbeat(servers, engine.known, report).run, name="heartbeat")
-    base.tasks(Reaper(servers, sweeps, report).run, name="reaper")
+    base.tasks(Reaper(servers, sweeps, report, at_once=(engine.recover,)).run, name="reaper")

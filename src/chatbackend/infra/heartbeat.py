@@ -42,7 +42,10 @@ class Heartbeat:
 
 
 class Reaper:
-    """Sweeps while this server may take others for dead; what fails is put off to the next time."""
+    """Sweeps while this server may take others for dead; what fails is put off to the next time.
+
+    `at_once` are those of the sweeps that may also see to what servers have let go, which nobody has to judge.
+    """
 
     def __init__(
         self,
@@ -50,10 +53,12 @@ class Reaper:
         sweeps: Sequence[Callable[[], Awaitable[object]]],
         report: Report,
         *,
+        at_once: Sequence[Callable[[], Awaitable[object]]] = (),
         every_s: float = SWEEP_S,
     ) -> None:
         self._servers = servers
         self._sweeps = sweeps
+        self._at_once = at_once
         self._report = report
         self._every_s = every_s
 
@@ -66,7 +71,7 @@ class Reaper:
 
     async def _try(self, sweep: Callable[[], Awaitable[object]]) -> None:
         try:
-            if await self._servers.may_judge():
+            if await self._servers.may_judge() or (sweep in self._at_once and await self._servers.some_left()):
                 await sweep()
         except Exception as error:  # the edge of the loop: what others left must not stay for one of them
             self._report("what other servers left is taken over later", error)

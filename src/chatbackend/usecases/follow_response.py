@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Seq
 
 from chatbackend.domain.errors import Conflict, Gone
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.responses import TERMINAL_EVENTS
+from chatbackend.domain.responses import TERMINAL_EVENTS, Response
 from chatbackend.usecases.cancel_response import response_not_found
 from chatbackend.usecases.live import Live
 from chatbackend.usecases.ports import EventLog, Extent, LogEvent, Truth
@@ -26,27 +26,45 @@ class FollowResponse:
         self._unstored_log = unstored_log
         self._idle_s = idle_s
 
-    async def __call__(self, principal: Principal, response_id: str, *, after: int = FROM_THE_START) -> Batches:
+    async def __call__(
+        self, principal: Principal, response_id: str, *, after: int = FROM_THE_START, known: Response | None = None
+    ) -> Batches:
         """Return the events above `after` of a caller's own response, up to the terminal one.
 
+        `known`: the response, where the caller has looked it up a moment ago.
         Raises: NotFound; Conflict `cursor_ahead`, Gone `cursor_expired` for a cursor that cannot be served exactly.
         """
+        response = known or await self.find(principal, response_id)
+        log = self._stored_log if response.store else self._unstored_log
+        first = await log.read(response_id, after=after, limit=PAGE)
+        if not first or first[0].number != after + 1:  # else the cursor is right: there is its next event
+            extent = await log.extent(response_id)
+            if extent is None and not response.ended:
+                extent = Extent(0, 0, ended=False)  # its owner has not begun to write yet
+            check_cursor(extent, after)
+        return self._events(principal, response_id, store=response.store, after=after, first=first)
+
+    async def find(self, principal: Principal, response_id: str) -> Response:
+        """Return a caller's own response, stored or not. Raises: NotFound."""
         entry = self._live.unstored(principal, response_id)
-        response = await self._truth.get(principal, response_id) if entry is None else entry.response
-        if response is None:
+        found = await self._truth.get(principal, response_id) if entry is None else entry.response
+        if found is None:
             raise response_not_found(response_id)
-        log = self._stored_log if entry is None else self._unstored_log
-        extent = await log.extent(response_id)
-        if extent is None and not response.ended:
-            extent = Extent(0, 0, ended=False)  # its owner has not begun to write yet
-        check_cursor(extent, after)
-        return self._events(principal, response_id, store=entry is None, after=after)
+        return found
 
     def begun(self, principal: Principal, response_id: str, *, store: bool) -> Batches:
         """Return the events of a response that this caller has created just now."""
         return self._events(principal, response_id, store=store, after=None)
 
-    def _events(self, principal: Principal, response_id: str, *, store: bool, after: int | None) -> Batches:
+    def _events(
+        self,
+        principal: Principal,
+        response_id: str,
+        *,
+        store: bool,
+        after: int | None,
+        first: Sequence[LogEvent] = (),
+    ) -> Batches:
         async def goes_on() -> bool:
             if store:
                 found = await self._truth.get(principal, response_id)
@@ -54,7 +72,7 @@ class FollowResponse:
             return self._live.unstored(principal, response_id) is not None
 
         log = self._stored_log if store else self._unstored_log
-        return follow(log, response_id, after=after, idle_s=self._idle_s, goes_on=goes_on)
+        return follow(log, response_id, after=after, idle_s=self._idle_s, goes_on=goes_on, first=first)
 
 
 def check_cursor(extent: Extent | None, after: int) -> None:
@@ -80,10 +98,12 @@ async def follow(
     idle_s: float,
     goes_on: Callable[[], Awaitable[bool]],
     ends: Collection[str] = TERMINAL_EVENTS,
+    first: Sequence[LogEvent] = (),
 ) -> Batches:
     """Yield events above `after` in order, in batches, up to and including the terminal one, whose type is in `ends`.
 
-    `after` is None for a response that has only just begun: nothing is read before something was written.
+    `after` is None for a response that has only just begun: nothing is read before something was written. `first`: what
+    was read behind it already.
 
     Yields an empty batch when nothing came for `idle_s` seconds. Ends early when the response is deleted, or has ended
     and its log is lost: `goes_on` is asked where the log knows nothing of it.
@@ -95,7 +115,7 @@ async def follow(
         if not moved:
             yield ()
     while True:
-        events = await log.read(response_id, after=after, limit=PAGE)
+        events, first = first or await log.read(response_id, after=after, limit=PAGE), ()
         if events:
             yield events
             after, doubtful = events[-1].number, False

@@ -17,7 +17,8 @@ from chatbackend.domain.steering import Steer
 class Entry:
     """One running response. `stop` asks it to end with an outcome; `done` is set once nobody works on it any more.
 
-    `saved` says that its end is committed: before that nothing may be told of it. `fenced`: another process has it.
+    `saved` says that its end is committed: before that nothing may be told of it. `shown`: there is output of it.
+    `fenced`: another process has it, or will.
     `steered`: somebody offered it steering, which lies in `steers` where the response is not stored, and else in the
     truth; `turning`: some was accepted; `over`: it takes no more. `whole`: no item is half made, so that it may stop
     here.
@@ -27,6 +28,7 @@ class Entry:
     ask: Ask
     outcome: Outcome | None = None
     saved: bool = False
+    shown: bool = False
     fenced: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -42,6 +44,16 @@ class Entry:
         self.steered = self.turning = True
         if self.whole:
             self.stop(TURNED)
+
+    @property
+    def movable(self) -> bool:
+        """Whether another process could still make it as if it had never begun here."""
+        return self.response.store and not self.shown and self.outcome is None
+
+    def leave(self) -> None:
+        """Stop without a word: the response belongs to another process, or to whoever takes it over."""
+        self.fenced = True
+        self.scope.cancel()
 
     def stop(self, outcome: Outcome) -> None:
         """End the generation now; the first stop wins."""

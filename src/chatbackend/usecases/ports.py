@@ -391,7 +391,7 @@ class Truth(Protocol):
         ...
 
     async def orphans(self) -> int:
-        """Return how many responses have not ended and have no living owner."""
+        """Return how many responses have not ended, and have an owner who left or may be taken for dead."""
         ...
 
     async def take_over(self, *, fence: int) -> Sequence[Orphan]:

@@ -107,7 +107,6 @@ class RunResponse:
                     if entry.steered and entry.saved:
                         await self._succeed(entry, self)
             finally:  # whatever happens, who waits for it goes on
-                entry.fenced = run.fenced
                 self._turns.leave(entry.response.conversation_id, entry.response.turn)
                 self._live.ended(entry)
 
@@ -132,7 +131,7 @@ class RunResponse:
                 entry.scope.deadline = anyio.current_time() + self._ports.deadline_s
                 outcome = await run.generate()
             except Fenced:
-                run.fenced = True
+                entry.fenced = True
             except ChatError as error:
                 outcome = failed(error)
             except Exception as error:  # the edge of an owned task: it must end, and be seen
@@ -145,11 +144,11 @@ class RunResponse:
     async def _end(self, run: "_Run", outcome: Outcome) -> None:
         """Save the end, however long the store refuses it; a stopping server leaves it to the next start."""
         pauses = waits()
-        while not run.fenced:
+        while not run.entry.fenced:
             try:
                 return await run.save(outcome)
             except Fenced:
-                run.fenced = True
+                run.entry.fenced = True
             except Unavailable as error:
                 self._ports.report("the end of a response could not be saved yet", error)
                 if self._live.closed:
@@ -164,7 +163,6 @@ class _Run:
         self._ports = ports
         self._live = live
         self.entry = entry
-        self.fenced = False
         self._response = entry.response
         self._fresh = fresh
         self._calls_before = calls_before
@@ -201,8 +199,7 @@ class _Run:
         try:
             await self._journal.pump()
         except Fenced:
-            self.fenced = True
-            self.entry.scope.cancel()
+            self.entry.leave()
         except ChatError as error:
             self.entry.stop(failed(error))
 
@@ -284,6 +281,7 @@ class _Run:
 
     def _show_search(self, query: str, passages: list[Passage]) -> None:
         if query:
+            self.entry.shown = True
             self._journal.steps(self._answer.search_started(query))
             shown = _shown(passages) if self.entry.ask.include_search_results else None
             self._journal.steps(self._answer.search_ended(shown))
@@ -295,7 +293,7 @@ class _Run:
                 return False
             steps = self._answer.feed(event)
             if steps:
-                self.entry.whole = False
+                self.entry.whole, self.entry.shown = False, True
                 self._journal.steps(steps)
         await self._keep_up()
         return True

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, exists, func, select, update
 
 from chatbackend.infra.db.json_rows import field, given
 from chatbackend.infra.db.ledger_rows import OF_A_RESPONSE
-from chatbackend.infra.db.servers import living, may_judge, ownerless
+from chatbackend.infra.db.servers import forsaken, living
 from chatbackend.infra.db.tables.responses import IS_ALIVE, IS_OPEN, LEDGER, RESPONSES
 from chatbackend.infra.db.tables.schema import TEXT
 from chatbackend.infra.db.tables.servers import SERVERS
@@ -20,10 +20,10 @@ from chatbackend.usecases.ports import Ended
 
 TAKEN_AT_ONCE = 100
 _OTHERS = RESPONSES.c.fence != bindparam("fence")
-_COUNT = select(func.count().label("count")).where(IS_ALIVE, ownerless(RESPONSES.c.fence))
+_COUNT = select(func.count().label("count")).where(IS_ALIVE, forsaken(RESPONSES.c.fence))
 _FORSAKEN = (
     select(RESPONSES)
-    .where(IS_ALIVE, _OTHERS, ownerless(RESPONSES.c.fence), may_judge())
+    .where(IS_ALIVE, _OTHERS, forsaken(RESPONSES.c.fence))
     .order_by(RESPONSES.c.created_at, RESPONSES.c.turn)
     .limit(TAKEN_AT_ONCE)
     .with_for_update(skip_locked=True)
@@ -45,7 +45,7 @@ _DISOWN = (
 _AT_END = (
     select(RESPONSES)
     .where(RESPONSES.c.id == bindparam("id"), ~IS_ALIVE)
-    .where((RESPONSES.c.fence == bindparam("fence")) | (ownerless(RESPONSES.c.fence) & may_judge()))
+    .where((RESPONSES.c.fence == bindparam("fence")) | forsaken(RESPONSES.c.fence))
     .with_for_update()
 )
 _TAKE_END = update(RESPONSES).where(RESPONSES.c.id == bindparam("id_")).values(fence=bindparam("fence_"))
@@ -63,16 +63,15 @@ _ENDED = (
 _ATTEMPTS = select(LEDGER.c.attempt).where(LEDGER.c.response_id == bindparam("id"), OF_A_RESPONSE)
 _ABANDONED = select(LEDGER.c.id, LEDGER.c.model, LEDGER.c.input_tokens).where(
     IS_OPEN,
-    ownerless(LEDGER.c.fence),
-    may_judge(),
+    forsaken(LEDGER.c.fence),
     LEDGER.c.response_id.not_in(select(RESPONSES.c.id).where(IS_ALIVE)),
 )
 _encode = msgspec.json.Encoder().encode
 
 
-async def count(tx: Transaction) -> int:
-    """Return how many responses have not ended and have no living owner."""
-    row = await one(tx, _COUNT)
+async def count(tx: Transaction, judge: int) -> int:
+    """Return how many responses have not ended and have no owner any more."""
+    row = await one(tx, _COUNT, {"judge": judge})
     return 0 if row is None else row["count"]
 
 

@@ -243,7 +243,7 @@ class Responses:
 
     async def orphans(self) -> int:
         """See `Truth.orphans`."""
-        return await self._database.read(orphans.count)
+        return await self._database.read(lambda tx: orphans.count(tx, self._judge))
 
     async def take_over(self, *, fence: int) -> list[Orphan]:
         """See `Truth.take_over`."""

@@ -2,7 +2,8 @@
 
 A server may take others for dead only while its own heartbeats have come in time for as long as a lease lasts: after an
 outage of the database everybody first gets the time to renew. That, too, the database decides, in the very statement
-that takes something over: one that hung for as long as the outage lasted is judged when it is run.
+that takes something over: one that hung for as long as the outage lasted is judged when it is run. Who leaves says so,
+and needs no judge.
 """
 
 from typing import Any
@@ -21,6 +22,7 @@ from chatbackend.infra.db.transaction import Database, Row, Transaction, adding,
 
 LEASE_S = 15.0
 BEAT_S = 5.0  # between renewals; one that comes after more than two of them was late
+LEFT = 0  # what a server that goes puts in the place of its lease
 KEPT_S = 600  # rows of the dead: who takes over what they left still looks at them
 
 
@@ -60,6 +62,12 @@ def may_judge() -> ColumnElement[bool]:
     return (judge == 0) | own.exists()
 
 
+def forsaken(fence: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that the owner of a fence has left, or may be taken for dead by server `judge`."""
+    left = select(SERVERS.c.fence).where(SERVERS.c.lease_until == LEFT)
+    return fence.in_(left) | (ownerless(fence) & may_judge())
+
+
 _LEASED: ColumnElement[int] = Now() + bindparam("lease_", type_=BigInteger)
 _IN_TIME = SERVERS.c.lease_until > Now() + int((LEASE_S - 2 * BEAT_S) * MICROS)
 _ADD = adding(SERVERS, omit=("lease_until", "steady_since")).values(lease_until=_LEASED, steady_since=Now())
@@ -71,7 +79,8 @@ _RENEW = (
     )
 )
 _MAY_JUDGE = select(may_judge().label("may"))
-_LEAVE = update(SERVERS).where(SERVERS.c.name == bindparam("name_")).values(lease_until=0)
+_LEAVE = update(SERVERS).where(SERVERS.c.name == bindparam("name_")).values(lease_until=LEFT)
+_SOME_LEFT = select(SERVERS.c.fence).where(SERVERS.c.lease_until == LEFT).limit(1)
 _KNOWN = select(SERVERS.c.fence).where(SERVERS.c.name == bindparam("name"))
 _LIVING_OTHERS = living().where(SERVERS.c.name != bindparam("name")).limit(1)
 _OF = [
@@ -148,6 +157,14 @@ class Servers:
 
         row = await self._database.read(work)
         return row is not None and bool(row["may"])
+
+    async def some_left(self) -> bool:
+        """Return whether a server has let go of its fences not long ago."""
+
+        async def work(tx: Transaction) -> Row | None:
+            return await one(tx, _SOME_LEFT)
+
+        return await self._database.read(work) is not None
 
     async def others_live(self) -> bool:
         """Return whether another server holds a fence."""

@@ -4,7 +4,7 @@ All writes of the process go through the writer: it takes what waits, runs it pi
 transaction, commits once and then tells all of them. No timer: a commit starts when the last one ends, so a lone write
 waits for nothing and a crowd shares one fsync. Where a piece of a crowd fails, all of it is undone and run again with a
 savepoint a piece: savepoints always would be two more statements a piece, at each of which the interpreter's lock is
-fought for.
+fought for. Reads go in groups, too.
 Source: https://sqlite.org/wal.html, https://sqlite.org/lang_transaction.html
 """
 
@@ -13,7 +13,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -25,10 +25,10 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from chatbackend.domain.errors import Unavailable
-from chatbackend.infra.db.transaction import Params, Row, Transaction, drive
+from chatbackend.infra.db.grouped_reads import GroupedReads, Outcome, Work, deliver
+from chatbackend.infra.db.transaction import Params, Row, drive
 
 T = TypeVar("T")
-Work = Callable[[Transaction], Awaitable[T]]
 GROUP_MAX = 256  # pieces of work that share a commit, at most
 BUSY_TIMEOUT_S = 10.0
 READERS = 4
@@ -38,7 +38,7 @@ class SqliteTransaction:
     """`Transaction` over a `sqlite3` connection; compiled statements are kept by identity."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._compiled: dict[int, tuple[Executable, str, dict[str, Any]]] = {}
         self._dialect = dialects.dialect(paramstyle="named")
 
@@ -56,11 +56,11 @@ class SqliteTransaction:
         """See `Transaction.execute_many`."""
         if params:
             sql, defaults = self._compile(statement)
-            self._connection.executemany(sql, [{**defaults, **each} for each in params])
+            self.connection.executemany(sql, [{**defaults, **each} for each in params])
 
     def _run(self, statement: Executable, params: Params | None) -> sqlite3.Cursor:
         sql, defaults = self._compile(statement)
-        return self._connection.execute(sql, {**defaults, **params} if params else defaults)
+        return self.connection.execute(sql, {**defaults, **params} if params else defaults)
 
     def _compile(self, statement: Executable) -> tuple[str, dict[str, Any]]:
         known = self._compiled.get(id(statement))
@@ -101,13 +101,6 @@ class _Piece:
     flushed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    future: asyncio.Future[Any]
-    result: Any
-    error: Exception | None = None
-
-
 class Unflushed:
     """`Database` whose writes do not wait for the disk: what a kill must not lose, but a loss of power may."""
 
@@ -131,16 +124,14 @@ class SqliteDatabase:
         self._synchronous: Literal["FULL", "NORMAL"] = synchronous
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name=f"writer-{path.name}", daemon=True)
-        self._readers: queue.SimpleQueue[SqliteTransaction | None] = queue.SimpleQueue()
         self._connections: list[sqlite3.Connection] = []
-        self._limiter: anyio.CapacityLimiter | None = None
         self._flushes = True
         self._closed = False
 
     async def __aenter__(self) -> "SqliteDatabase":
         await anyio.to_thread.run_sync(self._open)
-        self._limiter = anyio.CapacityLimiter(READERS)
         self._writer.start()
+        self._reads.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -164,7 +155,7 @@ class SqliteDatabase:
         """See `Database.read`."""
         if self._closed:
             raise _closed()
-        return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
+        return await self._reads.read(work)
 
     def _open(self) -> None:
         writer = connect(self._path, self._synchronous)
@@ -174,32 +165,13 @@ class SqliteDatabase:
             reader = connect(self._path, self._synchronous)
             reader.execute("PRAGMA query_only=ON")
             self._connections.append(reader)
-            self._readers.put(SqliteTransaction(reader))
+        self._reads = GroupedReads([SqliteTransaction(each) for each in self._connections[1:]], name=self._path.name)
 
     def _close(self) -> None:
         self._writer.join()
-        for _ in range(READERS):  # a connection in use cannot be closed
-            self._readers.get()
+        self._reads.close()
         for connection in self._connections:
             connection.close()
-        self._readers.put(None)  # for threads that come too late; each puts it back
-
-    def _read(self, work: Work[T]) -> T:
-        transaction = self._readers.get()
-        if transaction is None:
-            self._readers.put(None)
-            raise _closed()
-        connection = transaction._connection  # pyright: ignore[reportPrivateUsage]  # same module
-        try:
-            connection.execute("BEGIN")
-            try:
-                return drive(cast(Coroutine[Any, Any, T], work(transaction)))
-            finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.OperationalError as error:
-            raise Unavailable("The database cannot be read now.", code="storage_unavailable") from error
-        finally:
-            self._readers.put(transaction)
 
     def _write_loop(self) -> None:
         stop = False
@@ -223,10 +195,10 @@ class SqliteDatabase:
                 self._connections[0].execute("ROLLBACK")
             refusal = Unavailable("The database cannot take a write now.", code="storage_unavailable")
             refusal.__cause__ = error
-            outcomes = [_Outcome(piece.future, None, refusal) for piece in group]
+            outcomes = [Outcome(piece.future, None, refusal) for piece in group]
         loop = group[0].future.get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_deliver, outcomes)
+            loop.call_soon_threadsafe(deliver, outcomes)
 
     def _flush_if(self, wanted: bool) -> None:  # noqa: FBT001 - the only thing that it says
         """Have the next commit wait for the disk, or not; SQLite takes that between transactions only."""
@@ -234,11 +206,11 @@ class SqliteDatabase:
             self._connections[0].execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
             self._flushes = wanted
 
-    def _together(self, group: list[_Piece]) -> list[_Outcome]:
+    def _together(self, group: list[_Piece]) -> list[Outcome]:
         """Run a group as if nothing could fail; [] when one of several did, and nothing is done."""
         connection = self._connections[0]
         connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[_Outcome] = []
+        outcomes: list[Outcome] = []
         for piece in group:
             outcome = self._outcome(piece)
             if outcome.error is not None:
@@ -248,11 +220,11 @@ class SqliteDatabase:
         connection.execute("COMMIT")
         return outcomes
 
-    def _apart(self, group: list[_Piece]) -> list[_Outcome]:
+    def _apart(self, group: list[_Piece]) -> list[Outcome]:
         """Run a group so that what fails undoes nothing but itself."""
         connection = self._connections[0]
         connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[_Outcome] = []
+        outcomes: list[Outcome] = []
         for piece in group:
             connection.execute("SAVEPOINT piece")
             outcome = self._outcome(piece)
@@ -263,26 +235,15 @@ class SqliteDatabase:
         connection.execute("COMMIT")
         return outcomes
 
-    def _outcome(self, piece: _Piece) -> _Outcome:
+    def _outcome(self, piece: _Piece) -> Outcome:
         """Run a piece. Raises: sqlite3.OperationalError (disk full, I/O error): the whole group is refused."""
         try:
-            return _Outcome(piece.future, drive(cast(Coroutine[Any, Any, Any], piece.work(self._transaction))))
+            return Outcome(piece.future, drive(cast(Coroutine[Any, Any, Any], piece.work(self._transaction))))
         except sqlite3.OperationalError:
             raise
         except Exception as error:
-            return _Outcome(piece.future, None, error)
+            return Outcome(piece.future, None, error)
 
 
 def _closed() -> Unavailable:
     return Unavailable("The server is stopping.", code="stopping")
-
-
-def _deliver(outcomes: list[_Outcome]) -> None:
-    """Resolve futures on their loop, in the order of the commits; a caller that gave up is passed over."""
-    for outcome in outcomes:
-        if outcome.future.done():
-            continue
-        if outcome.error is None:
-            outcome.future.set_result(outcome.result)
-        else:
-            outcome.future.set_exception(outcome.error)

@@ -17,8 +17,12 @@ class Told:
 
 @dataclass(slots=True)
 class Draining:
-    """Whether the server stops, and who is to be told. `seconds`: how long what runs may still take."""
+    """Whether the server stops, and who is to be told. `seconds`: how long what runs may still take.
 
+    `elsewhere`: others go on meanwhile, so that whoever has nothing to wait for here is better off with them.
+    """
+
+    elsewhere: bool = False
     begun: bool = False
     seconds: float = 0.0
     _open: dict[Told, None] = field(default_factory=dict[Told, None])  # in the order that they came

@@ -24,7 +24,7 @@ from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import Outbox
 from chatbackend.infra.web.responses import once_of
-from chatbackend.usecases.cancel_response import CancelResponse, response_not_found
+from chatbackend.usecases.cancel_response import CancelResponse
 from chatbackend.usecases.create_response import Created, CreateResponse
 from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.follow_response import Batches, FollowResponse
@@ -76,17 +76,16 @@ class LaneWork:
         self._steering = anyio.Lock()  # held until an offer is answered: what follows from it comes behind the answer
         self._waiting: dict[Lane, tuple[str, list[Steer]]] = {}  # of unstored responses, for the outputs of calls
 
-    async def __call__(self, job: Job) -> None:
-        """Return when the job's response has ended and all of it is on its way. Raises: ChatError, SlowConsumer."""
-        await (self._create(job) if isinstance(job, Create) else self._take_up(job))
+    async def __call__(self, job: Job, known: Response | None) -> None:
+        """Return when the job's response has ended and all of it is on its way. Raises: ChatError, SlowConsumer.
+
+        `known`: the response to be followed, where it was looked up a moment ago.
+        """
+        await (self._create(job) if isinstance(job, Create) else self._take_up(job, known))
 
     async def find(self, response_id: str) -> Response:
         """Return a caller's own response, stored or not. Raises: NotFound."""
-        entry = self._ports.live.unstored(self._principal, response_id)
-        found = await self._ports.truth.get(self._principal, response_id) if entry is None else entry.response
-        if found is None:
-            raise response_not_found(response_id)
-        return found
+        return await self._ports.follow.find(self._principal, response_id)
 
     async def steer(self, steering: Steering) -> None:
         """Offer input to a response that is followed here, and say what came of it. Raises: SlowConsumer."""
@@ -165,9 +164,9 @@ class LaneWork:
             return entry.ask.local_context
         return await self._ports.truth.context(entry.response)
 
-    async def _take_up(self, job: Follow) -> None:
+    async def _take_up(self, job: Follow, known: Response | None) -> None:
         try:
-            batches = await self._ports.follow(self._principal, job.response_id, after=job.after)
+            batches = await self._ports.follow(self._principal, job.response_id, after=job.after, known=known)
         except (Conflict, Gone):
             if not self._socket.opted_in:
                 raise

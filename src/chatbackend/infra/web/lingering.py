@@ -1,11 +1,16 @@
-"""uvicorn's WebSocket, but one that lets a client read why it was closed.
+"""uvicorn's WebSocket, but one that lets a client read why it was closed, or not opened.
 
 uvicorn closes the transport right behind the close frame for a frame over the limit. What the client still sends
 then meets a closed socket, and the reset that answers it overtakes the close frame: the client sees 1006, not 1009.
+And it answers a handshake that is still being looked at when the server goes with 500, as if something had failed.
 Source: RFC 6455 section 7.1.1, RFC 1122 section 4.2.2.13.
 """
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from chatbackend.adapters import errors as wire_errors
+from chatbackend.domain.errors import ChatError, Unavailable
+from chatbackend.infra.web.http import encode
 
 LINGER_S = 2.0
 
@@ -14,6 +19,22 @@ class LingeringWebSocket(WebSocketsSansIOProtocol):
     """After a protocol error: say it, then read on and drop what comes until the client hangs up, for a while."""
 
     _lingers = False
+
+    def shutdown(self) -> None:
+        """Close; refuse a handshake that nobody has answered, as all new work is refused."""
+        if not (self.handshake_complete or self.initial_response or self.close_sent):
+            self._refuse(Unavailable("The server is stopping.", code="stopping"))
+        super().shutdown()
+
+    def _refuse(self, error: ChatError) -> None:
+        response = self.conn.reject(wire_errors.mapped(error).status, "")
+        response.body = encode(wire_errors.envelope(error))
+        del response.headers["Content-Length"], response.headers["Content-Type"]
+        told = {"Content-Type": "application/json", "Content-Length": str(len(response.body))}
+        response.headers.update({**told, **wire_errors.headers(error)})
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = True
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, unless they come behind our close frame."""

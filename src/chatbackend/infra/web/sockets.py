@@ -22,6 +22,7 @@ from chatbackend.adapters.wire.socket_lanes import Create, Follow, Job
 from chatbackend.adapters.wire.steering import Steering
 from chatbackend.domain.errors import ChatError, Internal, InvalidRequest, RateLimited
 from chatbackend.domain.limits import PerUser
+from chatbackend.domain.responses import Response
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.lane_work import LaneWork, SocketPorts
 from chatbackend.infra.web.outbox import Outbox, SlowConsumer
@@ -126,14 +127,28 @@ class _Connection:
     def _on_draining(self) -> None:
         if self._socket.opted_in:
             self._say(core.draining_event(self._ports.draining.seconds))
+        if self._ports.draining.elsewhere:
+            self._group.start_soon(self._go_once_idle)
+
+    async def _go_once_idle(self) -> None:
+        """Close as soon as nothing is at work: the next request is better made to another server."""
+        await self._idle()
+        self._on_over()
 
     async def _go(self) -> None:
         """Close, once everything that has ended is on its way."""
         with anyio.move_on_after(GO_S):
-            while self._lanes.active:
-                self._ended = anyio.Event()
-                await self._ended.wait()
-            await self._outbox.emptied()
+            await self._idle()
+        self._on_over()
+
+    async def _idle(self) -> None:
+        """Return once nothing is at work and everything is on its way."""
+        while self._lanes.active:
+            ended = self._ended = self._ended or anyio.Event()
+            await ended.wait()
+        await self._outbox.emptied()
+
+    def _on_over(self) -> None:
         self._close(1012, "the server stops")
 
     def _close(self, code: int, reason: str) -> None:
@@ -205,15 +220,15 @@ class _Connection:
         except SlowConsumer:
             self._close(1013, "slow_consumer")
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job, known: Response | None = None) -> None:
         try:
-            self._start(self._lanes.add(job))
+            self._start(self._lanes.add(job), known)
         except ChatError as error:
             self._say(core.error_event(error, job.lane, _about(job)))
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, jobs: Sequence[Job], known: Response | None = None) -> None:
         for job in jobs:
-            self._group.start_soon(self._work, job)
+            self._group.start_soon(self._work, job, known)
 
     async def _resume(self, command: Resume) -> None:
         try:
@@ -221,7 +236,7 @@ class _Connection:
         except ChatError as error:
             self._say(core.error_event(error, None, command.response_id))
         else:
-            self._add(Follow(found.stream_id, command.response_id, command.after))
+            self._add(Follow(found.stream_id, command.response_id, command.after), found)
 
     async def _steer(self, command: Steering) -> None:
         try:
@@ -256,14 +271,21 @@ class _Connection:
         self._cancels -= 1
         self._say(event)
 
-    async def _work(self, job: Job) -> None:
+    def _goes_elsewhere(self, error: ChatError) -> bool:
+        """Whether this refusal is none to a client that comes back: it is told to, and nothing else is at work here."""
+        return error.code == "stopping" and self._ports.draining.elsewhere and self._lanes.active == 1
+
+    async def _work(self, job: Job, known: Response | None) -> None:
         """Do a job; whatever goes wrong is said in its lane, and the lane goes on."""
         try:
-            await self._lane_work(job)
+            await self._lane_work(job, known)
         except SlowConsumer:
             self._close(1013, "slow_consumer")
             return
         except ChatError as error:
+            if self._goes_elsewhere(error):
+                self._on_over()
+                return
             self._say(core.error_event(error, job.lane, _about(job)))
         except Exception as error:  # the edge of a request on a socket, as over HTTP
             _log.error("command failed", request_id=self._request.request_id, exc_info=error)
@@ -272,6 +294,7 @@ class _Connection:
         self._start(self._lanes.ended(job))
         if self._ended is not None:
             self._ended.set()
+            self._ended = None
 
 
 def _about(job: Job) -> str | None:
