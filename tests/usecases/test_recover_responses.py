@@ -16,7 +16,7 @@ from chatbackend.domain.steering import Steer
 from chatbackend.usecases.known_log import KnownLog
 from chatbackend.usecases.ports import Fenced, LastingLog
 from chatbackend.usecases.recover_responses import RecoverResponses
-from tests.support.fakes import ME, Stage, Step, stage
+from tests.support.fakes import ME, Stage, Step, forever, stage
 from tests.support.model_events import numbered
 
 pytestmark = pytest.mark.anyio
@@ -538,3 +538,18 @@ async def test_a_steered_response_that_is_deleted_while_it_is_taken_over_has_no_
 def steer(response_id: str) -> Steer:
     item = Message("msg_steer", "user", [InputText("rather this")])
     return Steer(f"steer_{response_id}", response_id, [item], b'"rather this"')
+
+
+async def test_a_cancel_that_comes_before_the_response_is_taken_over_stops_what_runs_again() -> None:
+    async with stage([TextDelta("Hel"), forever]) as on:
+        orphan = on.orphan()
+        statuses: list[str] = []
+
+        async def stop() -> None:
+            statuses.append((await on.cancel(ME, orphan.id)).status)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await anyio.wait_all_tasks_blocked()
+            await recovery(on)()
+        assert statuses == ["cancelled"]
