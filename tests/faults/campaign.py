@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from tests.faults.crowd import Crowd, model_server
 from tests.faults.history import History, Outage
-from tests.faults.stores import Query, collect, count_orphans, read_files, read_truth, upstream_count
+from tests.faults.stores import Query, collect, count_orphans, read_files, read_truth, settled, upstream_count
 from tests.faults.transport import Target
 from tests.support.server import PROGRAM, Server
 
@@ -36,19 +36,25 @@ class Plan:
 async def run(plan: Plan, folder: Path) -> History:
     """Carry the plan out and return what happened; the server is stopped at the end."""
     history = History()
-    query = _asking(folder / "data" / "truth.db")
+    query = asking(folder / "data" / "truth.db")
     with model_server(folder) as url:
         env = {"LLAMA31_ENDPOINT": url, "CHATBACKEND_LOG_LEVEL": "warning"}
         with Server(folder, env, program=plan.program) as server:
             target = Target([server.url], server.key, plan.model)
             await plan.crowd.index_in_peace(target, history, query)
             await _storm(plan, server, target, history)
+            await settled(query)
             await collect(server, history, query)
-        upstream_count(folder / "upstream.log", history)
-        await read_truth(query, history)
-        history.files.chunked = await read_files(query)
-        await count_orphans(query, history)
-        return history
+    await read_all(folder, query, history)
+    return history
+
+
+async def read_all(folder: Path, query: Query, history: History) -> None:
+    """Read what the model server counted, and the truth."""
+    upstream_count(folder / "upstream.log", history)
+    await read_truth(query, history)
+    history.files.chunked = await read_files(query)
+    await count_orphans(query, history)
 
 
 async def _storm(plan: Plan, server: Server, target: Target, history: History) -> None:
@@ -66,7 +72,9 @@ async def _storm(plan: Plan, server: Server, target: Target, history: History) -
             over.set()
 
 
-def _asking(path: Path) -> Query:
+def asking(path: Path) -> Query:
+    """Return what asks a SQLite database, whoever else has it open."""
+
     async def query(statement: str) -> Sequence[Mapping[str, Any]]:
         with closing(sqlite3.connect(path)) as truth:
             truth.row_factory = sqlite3.Row

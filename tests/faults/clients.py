@@ -26,11 +26,12 @@ Manner = Literal["ask", "cancel", "delete", "steer"]
 
 
 class Client:
-    """One client. `chance` decides what it does and where it hangs up by itself."""
+    """One client. Chance decides what it does and where it hangs up by itself; with a `manner` it does just that."""
 
-    def __init__(self, transport: Transport, history: History, *, seed: int) -> None:
+    def __init__(self, transport: Transport, history: History, *, seed: int, manner: Manner | None = None) -> None:
         self._transport = transport
         self._history = history
+        self._always: Manner | None = manner
         self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
 
     async def turn(self, key: str, conversation: str = "") -> None:
@@ -52,21 +53,29 @@ class Client:
         """Make a conversation; return its id."""
         return (await self._surely("POST", "/v1/conversations", key=name))["id"]
 
+    def _patience(self) -> int:
+        """Return after how many events it hangs up of its own will; 0 is never."""
+        return 0 if self._always is not None else self._chance.randint(1, 400)
+
     def _manner(self) -> Manner:
+        if self._always is not None:
+            return self._always
         weights = (70, 10, 8, 12 if isinstance(self._transport, WebSocket) else 0)
-        return self._chance.choices(("ask", "cancel", "delete", "steer"), weights)[0]
+        manners: tuple[Manner, ...] = ("ask", "cancel", "delete", "steer")
+        return self._chance.choices(manners, weights)[0]
 
     async def _listen_on(self, asked: Asked, until: int | None = None) -> None:
         """Listen over as many connections as it takes, to the end, or to `until` events."""
         watch = asked.watch
         while watch.ended_at is None and (until is None or len(watch.events) < until):
-            patience = until or self._chance.randint(1, 400)  # events until it hangs up of its own will
-            hurry_s = None if watch.events or self._chance.random() > HURRIED else self._chance.uniform(0.005, 0.05)
+            patience = until or self._patience()
+            hurried = not watch.events and self._always is None and self._chance.random() < HURRIED
+            hurry_s = self._chance.uniform(0.005, 0.05) if hurried else None
             try:
                 with anyio.move_on_after(hurry_s):
                     await self._listen(asked, patience)
             except Refused as error:
-                if not (self._history.forgetful and error.status in GONE and watch.response_id):
+                if not (self._history.forgetful and error.status in GONE):
                     raise
                 await self._ask_how_it_ended(watch)
             except CUT:
@@ -89,7 +98,7 @@ class Client:
                     waits = False
                 self._take(asked, event)
                 patience -= 1
-                if event.type in TERMINAL or patience == 0:
+                if event.type in TERMINAL or patience == 0:  # one that began at 0 never comes by it again
                     return
 
     def _take(self, asked: Asked, event: Seen) -> None:
@@ -122,7 +131,10 @@ class Client:
             self._history.stopped[watch.response_id] = (await self._surely("POST", f"{path}/cancel"))["status"]
 
     async def _ask_how_it_ended(self, watch: Watch) -> None:
-        """Look at the response itself: its events are no longer kept."""
+        """Look at the response itself: its events are no longer kept. Who knows no id yet is not told any."""
+        if not watch.response_id:
+            watch.ended_at = time.monotonic()
+            return
         found = await self._surely("GET", f"/v1/responses/{watch.response_id}")
         if found["status"] not in ("queued", "in_progress"):
             watch.ended_at = time.monotonic()

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from tests.faults.crowd import Crowd, model_server
 from tests.faults.history import History
-from tests.faults.stores import Query, collect, count_orphans, read_files, read_truth, upstream_count
+from tests.faults.stores import Query, collect, count_orphans, read_files, read_truth, settled, upstream_count
 from tests.faults.strikes import Strikes, Weather
 from tests.faults.transport import Target
 from tests.support.cluster import Cluster, cluster
@@ -60,6 +60,7 @@ async def _run(plan: Plan, stands: Cluster, history: History) -> None:
             group.start_soon(plan.crowd.use, target, history, over)
             await Strikes(stands, plan.weather, history, chance).storm()
             over.set()
+    await settled(query)
     await collect(stands.servers[0], history, query)
     await read_truth(query, history)
     history.files.chunked = await read_files(query)

@@ -32,7 +32,7 @@ class Crowd:
 
     async def use(self, target: Target, history: History, over: anyio.Event) -> None:
         """Have everybody ask until it is over, and see what they asked through."""
-        async with _session() as session, anyio.create_task_group() as group:
+        async with any_session() as session, anyio.create_task_group() as group:
             self._come(session, target, history, group=group, over=over)
 
     def _come(
@@ -49,12 +49,13 @@ class Crowd:
     async def index_in_peace(self, target: Target, history: History, query: Query) -> None:
         """Have each of the texts indexed once while nothing is at fault: later ones are held against these."""
         if self.uploading:
-            async with _session() as session:
+            async with any_session() as session:
                 await Uploader(Sse(session, target), history, seed=self.seed).in_peace()
             history.files.undisturbed = {each.sha256: each for each in (await read_files(query)).values()}
 
 
-def _session() -> aiohttp.ClientSession:
+def any_session() -> aiohttp.ClientSession:
+    """Return what a client connects with: without a bound on connections, and with a new one each time."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=15)
     return aiohttp.ClientSession(connector=connector, timeout=timeout)

@@ -94,6 +94,19 @@ class Chunked:
 
 
 @dataclass(slots=True)
+class Relayed:
+    """A relayed call under a model name of its own: what its client got, and what the ledger and the model server say.
+
+    `counted` has the model server's (input, output) of each call.
+    """
+
+    seen: bool = False
+    whole: bool = False
+    counted: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    rows: list[Row] = field(default_factory=list[Row])
+
+
+@dataclass(slots=True)
 class Files:
     """The files of a run: by id, what was uploaded; `deleted` and `lost` ids that were acknowledged as gone or are."""
 
@@ -134,6 +147,7 @@ class History:
     ledger: list[Row] = field(default_factory=list[Row])
     upstream: dict[str, Call] = field(default_factory=dict[str, Call])
     files: Files = field(default_factory=Files)
+    relayed: dict[str, Relayed] = field(default_factory=lambda: defaultdict[str, Relayed](Relayed))
     restarts_s: list[float] = field(default_factory=list[float])
     resumes: list[Resume] = field(default_factory=list[Resume])
     outages: list[Outage] = field(default_factory=list[Outage])

@@ -12,6 +12,7 @@ import msgspec
 
 from tests.faults.files_whole import broken_files
 from tests.faults.history import TERMINAL, Held, History, Row, Seen, Watch
+from tests.faults.relayed import broken_relays
 
 _TOKEN = re.compile(r"(\w+):(\d+)")
 
@@ -29,6 +30,7 @@ def violations(history: History) -> list[str]:
         *_endings(history),
         *_ledger(history),
         *broken_files(history.files),
+        *broken_relays(history),
     ]
 
 

@@ -1,7 +1,9 @@
 """The file that fault runs add their lines to, and the sums over all of them."""
 
 import json
+import subprocess
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,18 @@ def add(path: Path, line: Line) -> None:
 def total(lines: list[Line], name: str) -> int:
     """Return the sum of a figure."""
     return sum(line.get(name, 0) for line in lines)
+
+
+def now() -> str:
+    """Return the time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def commit() -> str:
+    """Return the commit under test, with a plus where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=+"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "unknown"
 
 
 def summary(lines: list[Line]) -> str:

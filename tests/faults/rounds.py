@@ -8,12 +8,10 @@ A run that was stopped goes on with the next seed. What a round with a violation
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +21,8 @@ from tests.faults import campaign, cluster_campaign, figures
 from tests.faults.crowd import Crowd
 from tests.faults.history import History
 from tests.faults.invariants import violations
-from tests.faults.results import BROKEN_OFF, RESULTS, Line, add, known, summary, total
+from tests.faults.results import BROKEN_OFF, RESULTS, Line, add, commit, known, now, summary, total
 from tests.faults.strikes import Weather
-from tests.support.requires import ROOT
 
 
 async def storm(kind: str, *, seed: int, kills: int, folder: Path) -> History:
@@ -42,7 +39,7 @@ def one_round(kind: str, *, seed: int, kills: int) -> Line:
     folder = Path(tempfile.mkdtemp(prefix=f"chatbackend-storm-{kind}-{seed}-"))
     began = time.monotonic()
     line: Line = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": now(),
         "commit": commit(),
         "campaign": kind,
         "seed": seed,
@@ -73,13 +70,6 @@ def figures_of(history: History, *, servers: int) -> Line:
         "orphans_ms": figures.counted(figures.orphans_s(history, servers)),
         "restart_ms": figures.counted(history.restarts_s),
     }
-
-
-def commit() -> str:
-    """Return the commit under test, with a plus where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "unknown"
 
 
 def main() -> int:

@@ -14,17 +14,32 @@ import msgspec
 from tests.faults.history import Call, Chunked, Held, History, Row, Seen
 from tests.support.server import Server
 
+SETTLED_S = 45.0  # a lease, a server's wait before it judges, a response that is run again
+LOOK_S = 0.2
 Query = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
 
 # PostgreSQL orders text by its collation: whatever follows is sorted here.
 _CHUNKS = 'SELECT chunk_set_id, number, start, "end", page, header, text, vector FROM chunks'
 _POSTINGS = "SELECT chunk_set_id, number, term, tf, length FROM postings"
+_OPEN = (
+    "SELECT count(*) AS n FROM responses WHERE status IN ('queued', 'in_progress')",
+    "SELECT count(*) AS n FROM ledger WHERE status = 'started'",
+    "SELECT count(*) AS n FROM steers WHERE state = 'queued'",
+    "SELECT count(*) AS n FROM jobs WHERE state <> 'given_up'",
+)
 _ORPHANS = {
     "orphaned chunks": "SELECT count(*) AS n FROM chunks WHERE chunk_set_id NOT IN (SELECT id FROM chunk_sets)",
     "orphaned postings": "SELECT count(*) AS n FROM postings WHERE chunk_set_id NOT IN (SELECT id FROM chunk_sets)",
     "orphaned sets": "SELECT count(*) AS n FROM chunk_sets WHERE file_id NOT IN (SELECT id FROM files)",
     "texts without a file": "SELECT count(*) AS n FROM file_texts WHERE file_id NOT IN (SELECT id FROM files)",
 }
+
+
+async def settled(query: Query) -> None:
+    """Wait until nothing runs or waits any more, as long as that may take; the checker finds what does all the same."""
+    with anyio.move_on_after(SETTLED_S):
+        while any([(await query(statement))[0]["n"] for statement in _OPEN]):  # noqa: ASYNC110 - elsewhere
+            await anyio.sleep(LOOK_S)
 
 
 async def collect(server: Server, history: History, query: Query) -> None:
@@ -67,18 +82,23 @@ async def _held(session: aiohttp.ClientSession, url: str) -> Held | None:
 
 def upstream_count(log: Path, history: History) -> None:
     """Read what the model server wrote down; the later line of a call counts."""
-    for line in log.read_text().splitlines():
-        row = json.loads(line)
+    lines = log.read_text().splitlines() if log.exists() else []
+    calls = {row["salt"]: row for row in map(json.loads, lines)}
+    for salt, row in calls.items():
         usage: dict[str, int] = row["usage"] or {}
-        counted = (usage.get("input_tokens", -1), usage.get("output_tokens", -1))
-        history.upstream[row["salt"]] = Call(row["asked"], *counted)
+        call = Call(row["asked"], usage.get("input_tokens", -1), usage.get("output_tokens", -1))
+        history.upstream[salt] = call
+        if row["model"] in history.relayed:
+            history.relayed[row["model"]].counted.append((call.input_tokens, call.output_tokens))
 
 
 async def read_truth(query: Query, history: History) -> None:
     """Read the ledger, the inputs, what became of steering, and the words of conversations."""
-    for row in await query("SELECT response_id, status, estimated, input_tokens, output_tokens FROM ledger"):
-        response_id, status, estimated, given, taken = row.values()
+    for row in await query("SELECT response_id, status, estimated, input_tokens, output_tokens, model FROM ledger"):
+        response_id, status, estimated, given, taken, model = row.values()
         history.ledger.append(Row(response_id, status, bool(estimated), given, taken))
+        if (name := model.removeprefix("llama31/")) in history.relayed:
+            history.relayed[name].rows.append(history.ledger[-1])
     for row in await query("SELECT body FROM items WHERE direction = 'input' AND response_id IS NOT NULL"):
         history.inputs[_text(row["body"])] += 1
     for row in await query("SELECT body FROM steers WHERE state = 'failed'"):

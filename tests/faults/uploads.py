@@ -36,6 +36,10 @@ class Uploader:
         """Upload each text once and have it indexed: what all later ones are held against."""
         return [await self._indexed(await self._upload(f"peace-{n}", text)) for n, text in enumerate(TEXTS)]
 
+    async def one(self, key: str, text: bytes) -> None:
+        """Upload a text and see it indexed."""
+        await self._indexed(await self._upload(key, text))
+
     async def upload_on(self, number: int, over: anyio.Event) -> None:
         """Upload until it is over; see the last one through."""
         turn = 0
