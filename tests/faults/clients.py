@@ -48,6 +48,7 @@ class Client:
                 await self._listen_on(asked)
         except Refused as error:
             self._history.refused.append(f"{asked.watch.response_id or key}: {error}")
+        self._history.acknowledged[key] |= asked.named
 
     async def converse(self, name: str) -> str:
         """Make a conversation; return its id."""

@@ -33,6 +33,8 @@ from tests.faults.transport import Sse, Target, WebSocket
 from tests.faults.uploads import TEXTS, Uploader
 from tests.support.server import PROGRAM, Server
 
+PATIENCE_S = 25.0  # a restart, and the end of what it takes over
+SERVER = (str(PROGRAM),)
 AFTER_S = 0.4  # what is still done behind the end of a piece of work
 _COMMIT = ("pwrite64", "fdatasync", "fsync", "ftruncate", "fcntl")
 TRUTH = Site("truth", _COMMIT, ("truth.db", "truth.db-wal", "truth.db-shm"))
@@ -79,7 +81,10 @@ class Ground:
         with traced(self.server.pid, point.site, self.server.folder, kill_at=point):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._revive)
-                await self.works[name][0](f"{name}-{point}")
+                with anyio.move_on_after(PATIENCE_S) as patience:
+                    await self.works[name][0](f"{name}-{point}")
+                if patience.cancelled_caught:
+                    self.history.unfinished.append(f"{name}-{point}")
                 with anyio.move_on_after(AFTER_S):
                     await self._died.wait()
                 if not self._died.is_set():
@@ -116,7 +121,7 @@ class Cuts:
 
 
 @asynccontextmanager
-async def ground(folder: Path, history: History, program: Sequence[str] = (str(PROGRAM),)) -> AsyncGenerator[Ground]:
+async def ground(folder: Path, history: History, program: Sequence[str] = SERVER) -> AsyncGenerator[Ground]:
     """Start a server and its model; read everything into the history at the end."""
     query = asking(folder / "data" / "truth.db")
     with model_server(folder) as url:
@@ -138,40 +143,47 @@ async def ground(folder: Path, history: History, program: Sequence[str] = (str(P
 
 
 async def cut_all(
-    folder: Path, names: Sequence[str], *, every: int = 1, program: Sequence[str] = (str(PROGRAM),)
+    folder: Path, names: Sequence[str], part: Callable[[list[Point]], Sequence[Point]], program: Sequence[str] = SERVER
 ) -> tuple[History, Cuts]:
-    """Kill at every point of these kinds of work, or at each `every`-th."""
+    """Kill at a part of the points of each of these kinds of work."""
     history, cuts = History(), Cuts()
     async with ground(folder, history, program) as on:
         for name in names:
             found = await on.count(name)
             cuts.known += len(found)
-            for point in found[::every]:
+            for point in part(found):
                 cuts.tried += 1
                 cuts.killed += await on.cut(name, point)
     return history, cuts
+
+
+def spread(most: int) -> Callable[[list[Point]], Sequence[Point]]:
+    """Choose about so many points, evenly spread."""
+    return lambda found: found[:: max(len(found) // most, 1)]
 
 
 def main() -> int:
     """Kill at every point; 1 where anything was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="+", choices=("ask", "talk", "cancel", "delete", "steer", "relay", "upload"))
-    parser.add_argument("--every", type=int, default=1, help="only each so-manieth point")
+    parser.add_argument("--part", default="1/1", help="of the points: 2/3 is the second third of them")
     parser.add_argument("--append", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     for name in options.works:
-        add(options.append, _line(name, options.every))
+        add(options.append, _line(name, options.part))
     return 0
 
 
-def _line(name: str, every: int) -> Line:
+def _line(name: str, part: str) -> Line:
+    number, of = map(int, part.split("/"))
     began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix=f"chatbackend-cuts-{name}-"))
-    history, cuts = anyio.run(partial(cut_all, folder, [name], every=every))
+    history, cuts = anyio.run(partial(cut_all, folder, [name], lambda found: found[number - 1 :: of]))
     broken = violations(history)
     line: Line = {
         "at": now(),
         "commit": commit(),
         "campaign": f"calls of {name}",
+        "part": part,
         "points": cuts.known,
         "tried": cuts.tried,
         "kills": cuts.killed,

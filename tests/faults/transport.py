@@ -13,6 +13,7 @@ import msgspec
 from chatbackend.adapters.wire.sse import SseReader
 from tests.faults.history import Seen, Watch
 
+RESPONSE_ID = "x-chatbackend-response-id"  # a create's, before the first byte of its body
 CUT = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -39,7 +40,10 @@ class Target:
 
 @dataclass(slots=True)
 class Asked:
-    """A question, the server that is asked next, and the number of the last event that the client admits to have."""
+    """A question, the server that is asked next, and the number of the last event that the client admits to have.
+
+    `named` has every id that the head of an answer to it gave.
+    """
 
     key: str
     watch: Watch
@@ -47,6 +51,7 @@ class Asked:
     steers: bool = False
     server: str = ""
     cursor: int | None = None
+    named: set[str] = field(default_factory=set[str])
 
     def body(self, model: str) -> dict[str, object]:
         """Return the create."""
@@ -101,6 +106,7 @@ class Sse:
         async with call as answer:
             if answer.status != 200:
                 await _accepted(answer)
+            asked.named |= {answer.headers[name] for name in (RESPONSE_ID,) if name in answer.headers}
             reader = SseReader()
             async for chunk in answer.content.iter_any():
                 for event in reader.feed(chunk):
