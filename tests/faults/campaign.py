@@ -59,7 +59,7 @@ async def read_all(folder: Path, query: Query, history: History) -> None:
 
 async def _storm(plan: Plan, server: Server, target: Target, history: History) -> None:
     chance, over = random.Random(plan.seed), anyio.Event()  # noqa: S311 - repeatable, not secret
-    with anyio.move_on_after(plan.kills * (plan.longest_life_s + 5) + QUIET_S):
+    with anyio.CancelScope() as patience:
         async with anyio.create_task_group() as group:
             group.start_soon(plan.crowd.use, target, history, over)
             for _ in range(plan.kills):
@@ -70,6 +70,7 @@ async def _storm(plan: Plan, server: Server, target: Target, history: History) -
                 history.restarts_s.append(await anyio.to_thread.run_sync(server.start))
                 outage.ended = time.monotonic()
             over.set()
+            patience.deadline = anyio.current_time() + QUIET_S
 
 
 def asking(path: Path) -> Query:

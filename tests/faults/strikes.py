@@ -33,11 +33,6 @@ class Weather:
     spared_s: float = 20.0
     empties: bool = False
 
-    @property
-    def longest_s(self) -> float:
-        """How long it may take, with everything at its slowest."""
-        return self.strikes * (self.longest_peace_s + 4) + self.longest_freeze_s
-
 
 class Strikes:
     """Carries it out on a cluster."""
