@@ -7,6 +7,7 @@ A run that was stopped goes on with the next seed. What a round with a violation
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -37,24 +38,26 @@ async def storm(kind: str, *, seed: int, kills: int, folder: Path) -> History:
 def one_round(kind: str, *, seed: int, kills: int) -> Line:
     """Run one round and return its line. Its folder stays where something was broken."""
     folder = Path(tempfile.mkdtemp(prefix=f"chatbackend-storm-{kind}-{seed}-"))
-    began = time.monotonic()
-    line: Line = {
-        "at": now(),
-        "commit": commit(),
-        "campaign": kind,
-        "seed": seed,
-    }
+    began, history = time.monotonic(), History()
+    line: Line = {"at": now(), "commit": commit(), "campaign": kind, "seed": seed}
     try:
         history = anyio.run(partial(storm, kind, seed=seed, kills=kills, folder=folder))
         line |= figures_of(history, servers=1 if kind == "server" else 3)
     except Exception:
         line |= {"violations": [f"{BROKEN_OFF}: {traceback.format_exc()}"]}
-    line["seconds"] = round(time.monotonic() - began)
+    line |= {"seconds": round(time.monotonic() - began), "load": round(os.getloadavg()[0], 1)}
     if line["violations"]:
-        (folder / "line.json").write_text(json.dumps(line, indent=1))
+        _keep(folder, line, history)
         return line | {"kept": str(folder)}
     shutil.rmtree(folder)
     return line
+
+
+def _keep(folder: Path, line: Line, history: History) -> None:
+    """Write down all that was seen and held, beside what the servers left."""
+    (folder / "line.json").write_text(json.dumps(line, indent=1))
+    seen = [*history.watches, *history.held.items(), *history.outages, *history.ledger, history.upstream, history.files]
+    (folder / "history.txt").write_text("\n".join(map(repr, seen)))
 
 
 def figures_of(history: History, *, servers: int) -> Line:
@@ -73,7 +76,7 @@ def figures_of(history: History, *, servers: int) -> Line:
 
 
 def main() -> int:
-    """Run rounds until there are enough kills; 1 where any round broke something."""
+    """Run rounds until there are enough kills, or one breaks off; 1 where any round broke something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--campaign", choices=("server", "cluster"), default="server")
     parser.add_argument("--kills", type=int, default=40, help="in each round (in the cluster: strikes)")
@@ -87,6 +90,8 @@ def main() -> int:
         lines.append(one_round(options.campaign, seed=seed, kills=options.kills))
         add(options.append, lines[-1])
         seed += 1
+        if "kills" not in lines[-1]:
+            break
     sys.stdout.write(summary(lines) + "\n")
     return any(line["violations"] for line in lines[began:])
 

@@ -52,22 +52,24 @@ class Strikes:
         async with anyio.create_task_group() as group, anyio.create_task_group() as stores:
             stores.start_soon(self._strike_stores, group)
             spared_until = 0.0
-            for _ in range(self._weather.strikes):
+            struck = 0
+            while struck < self._weather.strikes:
                 if time.monotonic() > spared_until:
                     self._spared = self._chance.randrange(len(self._stands.servers))
                     spared_until = time.monotonic() + self._weather.spared_s
                 await anyio.sleep(self._chance.uniform(0.2, self._weather.longest_peace_s))
-                self._strike_one(group, self._chance.choices(("killed", "stopped", "frozen"), (12, 1, 1))[0])
+                struck += self._strike_one(group, self._chance.choices(("killed", "stopped", "frozen"), (12, 1, 1))[0])
             stores.cancel_scope.cancel()
 
-    def _strike_one(self, group: TaskGroup, how: How) -> None:
-        """Strike a server that is up and not spared, if there is one."""
+    def _strike_one(self, group: TaskGroup, how: How) -> bool:
+        """Strike a server that is up and not spared; return whether there is one."""
         numbers = range(len(self._stands.servers))
         up = [number for number in numbers if number != self._spared and number not in self._away]
         if up:
             number = self._chance.choice(up)
             self._away.add(number)
             group.start_soon(self._strike, number, how)
+        return bool(up)
 
     async def _strike(self, number: int, how: How) -> None:
         server = self._stands.servers[number]
