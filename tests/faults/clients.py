@@ -110,6 +110,7 @@ class Client:
             return
         if not watch.response_id:
             watch.response_id = msgspec.json.decode(event.data)["response"]["id"]
+            self._history.acknowledged[watch.key].add(watch.response_id)
             watch.server, watch.created_at = asked.server, time.monotonic()
             if asked.conversation:
                 self._history.talks[asked.conversation].append(watch.key)
