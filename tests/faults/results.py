@@ -1,7 +1,8 @@
-"""The file that fault runs add their lines to, and the sums over all of them."""
+"""The file that fault runs add their lines to; `python -m tests.faults.results [FILE]` prints the sums."""
 
 import json
 import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,3 +73,20 @@ def _counts(lines: list[Line], name: str) -> Counter[str]:
 def _spread(measured: dict[str, int]) -> str:
     p50, p99, most = (percentile(measured, share) for share in (0.5, 0.99, 1.0))
     return f"p50 {p50} ms, p99 {p99} ms, max {most} ms, of {sum(measured.values())}"
+
+
+def main() -> None:
+    """Print the sums of each storm, and what was cut before system calls."""
+    path = Path(sys.argv[1]) if sys.argv[1:] else RESULTS
+    for kind in ("server", "cluster"):
+        sys.stdout.write(f"{kind}: {summary(known(path, kind))}\n\n")
+    for name in ("ask", "talk", "cancel", "delete", "steer", "relay", "upload"):
+        lines = known(path, f"calls of {name}")
+        broken = sum(len(line["violations"]) for line in lines)
+        sys.stdout.write(
+            f"calls of {name}: {total(lines, 'tried')} tried, {total(lines, 'kills')} kills, {broken} violations\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
