@@ -54,13 +54,9 @@ class CancelResponse:
             with anyio.move_on_after(self._patience_s):
                 await self._live.recovered.wait()
             found = await self._look(principal, response_id)
-        match found:
-            case Response():
-                return found
-            case Entry():
-                return await self._stopped(principal, found)
-            case None:
-                raise Unavailable("The response is not taken over yet; ask again.")
+        if found is None:
+            raise Unavailable("The response is not taken over yet; ask again.")
+        return await self._stopped(principal, found) if isinstance(found, Entry) else found
 
     async def _look(self, principal: Principal, response_id: str) -> Entry | Response | None:
         """Return what runs here, or the response that has ended; None where neither is so. Raises: NotFound."""
