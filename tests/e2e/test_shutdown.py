@@ -1,5 +1,6 @@
 """SIGTERM under running streams: who ends in time is whole, who does not ends interrupted, and the process goes."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
@@ -101,6 +102,19 @@ async def test_sigterm_lets_short_answers_end_and_interrupts_long_ones(server: S
             assert (await client.responses.retrieve(watcher.end["response"]["id"])).output_text == text_of(
                 watcher.end["response"]
             )
+
+
+async def test_a_request_that_still_waits_at_the_end_is_refused_like_a_new_one(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.key}\r\ncontent-length: 9\r\n"
+    writer.write(f"{head}expect: 100-continue\r\n\r\n".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")  # it waits for the body
+    assert await anyio.to_thread.run_sync(server.stop) == 0
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"code":"stopping"' in answer
+    assert "Exception" not in server.log()
+    writer.close()
 
 
 async def test_while_it_drains_the_server_takes_nothing_new(server: Server) -> None:

@@ -13,14 +13,15 @@ import anyio
 
 from chatbackend import cli
 from chatbackend.domain.identity import Principal
-from chatbackend.domain.responses import Outcome, Response
+from chatbackend.domain.responses import Ask, Outcome, Response
 from chatbackend.domain.usage import Usage
 from chatbackend.infra.db import requests
+from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.transaction import Transaction
 from chatbackend.infra.log.unwritten import Unwritten
-from chatbackend.usecases import recover_responses, run_response
+from chatbackend.usecases import create_response, recover_responses, run_response
 from chatbackend.usecases.journal import Journal
-from chatbackend.usecases.ports import Call, LogEvent, Once, Orphan, Truth
+from chatbackend.usecases.ports import Begun, Call, LogEvent, Once, Orphan, Truth
 
 PLANTED = Path(__file__)
 WINDOW_S = 0.1  # how wide the gap between two steps is made, so that few kills hit it
@@ -96,6 +97,40 @@ def end_before_commit() -> None:
     run_response._Run.save = early
 
 
+def answer_before_commit() -> None:
+    """Begin the answer to a create before it is committed, at the first attempt of each key."""
+    begin, answered = create_response.CreateResponse._begin, Path("answered")  # outlives a kill
+
+    async def early(create: create_response.CreateResponse, response: Response, ask: Ask, once: Once | None) -> Begun:
+        async def late() -> None:
+            await anyio.sleep(WINDOW_S)
+            await begin(create, response, ask, once)
+
+        mark = f"{once.key}\n" if once else ""
+        answered.touch()
+        if mark in answered.read_text():
+            return await begin(create, response, ask, once)
+        with answered.open("a") as file:
+            file.write(mark)
+        create._spawn(late, name="late")
+        return Begun(response.id, fresh=True)
+
+    create_response.CreateResponse._begin = early
+
+
+def wipe_before_write() -> None:
+    """Forget the calls of a spool before they are in the database."""
+
+    def forget(spool: Spool) -> int | None:
+        half = turn(spool)
+        if half is not None:
+            free(spool, half)
+        return half
+
+    turn, free = Spool.turn, Spool.free
+    Spool.turn = forget
+
+
 class _With:
     """A truth with another `finish`."""
 
@@ -118,6 +153,8 @@ BUGS: dict[str, Callable[[], None]] = {
     "splice": splice,
     "gap": gap,
     "end-before-commit": end_before_commit,
+    "answer-before-commit": answer_before_commit,
+    "wipe-before-write": wipe_before_write,
 }
 
 if __name__ == "__main__":

@@ -135,6 +135,11 @@ class OwnRedis:
         assert self._process is None
         os.truncate(self._file(), size)
 
+    def lose(self) -> None:
+        """Lose all that it has written. It must not run."""
+        assert self._process is None
+        shutil.rmtree(self._folder / "appendonlydir")
+
     def _file(self) -> Path:
         return next((self._folder / "appendonlydir").glob("*.incr.aof"))
 

@@ -94,7 +94,8 @@ class Call:
         """Return the log line."""
         names = ("salt", "dialect", "path", "started", "ended_at", "outcome", "tokens", "usage")
         shown = {name: getattr(self, name) for name in names}
-        return shown | {"model": self.asked.model, "stream": self.asked.stream, "script": self.script.kind}
+        asked = {"model": self.asked.model, "stream": self.asked.stream, "asked": self.asked.user_text[:200]}
+        return shown | asked | {"script": self.script.kind}
 
     @property
     def input_tokens(self) -> int:

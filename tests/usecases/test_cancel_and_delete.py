@@ -74,10 +74,28 @@ async def test_what_has_ended_is_returned_as_it_is() -> None:
         assert await on.cancel(ME, found.id) == found
 
 
-async def test_without_other_servers_what_nobody_runs_yet_is_returned_as_it_is() -> None:
+async def test_what_nobody_runs_yet_is_returned_once_recovery_has_ended_it() -> None:
     async with stage(HELLO) as on:
         orphan = on.orphan()
-        assert (await on.cancel(ME, orphan.id)).status == "queued"
+        statuses: list[str] = []
+
+        async def stop() -> None:
+            statuses.append((await on.cancel(ME, orphan.id)).status)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await anyio.wait_all_tasks_blocked()
+            assert statuses == []
+            on.truth.rows[orphan.id].response.status = "incomplete"
+            on.live.recovered.set()
+        assert statuses == ["incomplete"]
+
+
+async def test_what_nobody_takes_over_is_not_said_to_have_ended() -> None:
+    async with stage(HELLO) as on:
+        on.live.recovered.set()
+        with pytest.raises(Unavailable, match="not taken over"):
+            await on.cancel(ME, on.orphan().id)
 
 
 @pytest.mark.parametrize("store", [True, False])

@@ -7,7 +7,7 @@ from chatbackend.domain.errors import Gone, Unavailable
 from chatbackend.domain.events import Finished, TextDelta, ToolCallDelta, ToolCallStarted
 from chatbackend.usecases.known_log import KnownLog
 from chatbackend.usecases.ports import Fenced
-from tests.support.fakes import ME, stage
+from tests.support.fakes import ME, forever, stage
 from tests.support.recovery import AGAIN, EVENTS, logged, recovered, recovery, texts, truth
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +299,18 @@ async def test_nothing_to_recover_is_nothing_to_do() -> None:
         await anyio.wait_all_tasks_blocked()
         assert on.happened == ["settle_abandoned "]
         assert on.fences.held == {1}
+
+
+async def test_a_cancel_that_comes_before_the_response_is_taken_over_stops_what_runs_again() -> None:
+    async with stage([TextDelta("Hel"), forever]) as on:
+        orphan = on.orphan()
+        statuses: list[str] = []
+
+        async def stop() -> None:
+            statuses.append((await on.cancel(ME, orphan.id)).status)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await anyio.wait_all_tasks_blocked()
+            await recovery(on)()
+        assert statuses == ["cancelled"]

@@ -47,30 +47,42 @@ class CancelResponse:
 
     async def __call__(self, principal: Principal, response_id: str) -> Response:
         """Return the response once it is terminal. Raises: NotFound, Unavailable when the end was not saved in time."""
+        found = await self._look(principal, response_id)
+        if found is None and self._elsewhere is not None:
+            return await self._ended_elsewhere(self._elsewhere, principal, response_id)
+        if found is None:  # not taken over since the start, or it ended between the two looks
+            with anyio.move_on_after(self._patience_s):
+                await self._live.recovered.wait()
+            found = await self._look(principal, response_id)
+        if found is None:
+            raise Unavailable("The response is not taken over yet; ask again.")
+        return await self._stopped(principal, found) if isinstance(found, Entry) else found
+
+    async def _look(self, principal: Principal, response_id: str) -> Entry | Response | None:
+        """Return what runs here, or the response that has ended; None where neither is so. Raises: NotFound."""
         entry = self._live.unstored(principal, response_id)
-        if entry is None:
-            found = await self._truth.get(principal, response_id)
-            if found is None:
-                raise response_not_found(response_id)
-            entry = self._live.running(response_id)
-            if entry is None:
-                return found if found.ended else await self._ended_elsewhere(principal, found)
+        if entry is not None:
+            return entry
+        found = await self._truth.get(principal, response_id)
+        if found is None:
+            raise response_not_found(response_id)
+        return self._live.running(response_id) or (found if found.ended else None)
+
+    async def _stopped(self, principal: Principal, entry: Entry) -> Response:
         entry.stop(CANCELLED)
         with anyio.move_on_after(self._patience_s):
             await entry.done.wait()
-        if entry.done.is_set() and entry.response.store and not entry.saved:  # taken over meanwhile, perhaps
-            await self._ended_elsewhere(principal, entry.response)
+        if self._elsewhere is not None and entry.done.is_set() and entry.response.store and not entry.saved:
+            await self._ended_elsewhere(self._elsewhere, principal, entry.response.id)  # taken over meanwhile, perhaps
         return await ended_response(self._truth, principal, entry)
 
-    async def _ended_elsewhere(self, principal: Principal, found: Response) -> Response:
-        """Have another process end the response, and return that; it as it is where there is none."""
-        if self._elsewhere is None:
-            return found
+    async def _ended_elsewhere(self, elsewhere: CancelElsewhere, principal: Principal, response_id: str) -> Response:
+        """Have another process end the response, and return that."""
         ended = None
         with anyio.move_on_after(self._patience_s) as patience:
-            ended = await self._elsewhere(principal, found.id)
+            ended = await elsewhere(principal, response_id)
         if patience.cancelled_caught:
             raise Unavailable("The response was asked to stop, but it has not ended yet; ask again.")
         if ended is None:
-            raise response_not_found(found.id)
+            raise response_not_found(response_id)
         return ended

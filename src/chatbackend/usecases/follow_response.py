@@ -76,7 +76,7 @@ class FollowResponse:
 
 
 def check_cursor(extent: Extent | None, after: int) -> None:
-    """Refuse a cursor that this log cannot serve exactly.
+    """Refuse a cursor that this log cannot serve exactly. A log that lost all but its end serves that to everyone.
 
     Raises: Conflict `cursor_ahead` above the head, Gone `cursor_expired` below the floor.
     """
@@ -85,7 +85,8 @@ def check_cursor(extent: Extent | None, after: int) -> None:
     if after >= extent.next and after != FROM_THE_START:
         message = f"starting_after is {after}, but the last event is number {extent.next - 1}."
         raise Conflict(message, param="starting_after", code="cursor_ahead")
-    if after + 1 < extent.floor:
+    only_the_end = extent.ended and extent.floor == extent.next - 1  # the rest was lost: the one gap there may be
+    if after + 1 < extent.floor and not only_the_end:
         message = f"The events before number {extent.floor} are no longer kept."
         raise Gone(message, param="starting_after", code="cursor_expired")
 

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from chatbackend.adapters import errors as wire_errors
-from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound, Unauthenticated
+from chatbackend.domain.errors import ChatError, Forbidden, Internal, NotAllowed, NotFound, Unauthenticated, Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.infra.metrics import Metrics
 from chatbackend.infra.telemetry import AccessLog
@@ -105,6 +105,10 @@ class WebApp:
                 await self._handle(request, answer, handler)
         except Disconnected:
             pass
+        except anyio.get_cancelled_exc_class():  # only the end of the server's grace does that
+            if answer.status:
+                raise
+            await _show(request, answer, Unavailable("The server is stopping.", code="stopping"))
         except ChatError as error:
             await _show(request, answer, error)
         except Exception as error:  # the edge of a request: logged whole, shown without detail

@@ -185,7 +185,8 @@ class LaneWork:
         try:
             ended = await self._send_batches(batches, followed, before_end)
             if not ended:
-                await self.find(response_id)  # nothing lay behind the cursor, or it was deleted: then say so
+                # Nothing lay behind the cursor; or it was deleted, or its log was lost: then say so.
+                await self._ports.follow(self._principal, response_id)
         except BaseException:
             del self._followed[response_id]
             raise
