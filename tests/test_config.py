@@ -76,6 +76,7 @@ BAD = [
     ("CLAUDE_ENDPOINT", "http://x:0", "port"),
     ("LLAMA31_ENDPOINT", "http://x:99999", "Port"),
     ("CHATBACKEND_BOOTSTRAP_KEY", "short", "8 characters"),
+    ("OPENAI_TRANSPORT", "websockets", "'websocket'"),
 ]
 
 
@@ -107,6 +108,14 @@ def test_a_redis_without_a_postgresql_is_refused() -> None:
     assert SECRET not in line
     settings = load({"REDIS_URL": "rediss://:x@host/1", "DATABASE_URL": "postgresql://localhost/chat"})
     assert settings.redis() == "rediss://:x@host/1"
+
+
+@pytest.mark.parametrize("variable", ["OPENAI", "AZURE_OPENAI"])
+def test_sockets_are_for_the_responses_api_only(variable: str) -> None:
+    sockets = {f"{variable}_TRANSPORT": "websocket"}
+    assert f"{variable}_API=responses" in refusal(**sockets)
+    assert load(sockets | {f"{variable}_API": "responses"}).over_sockets(variable)
+    assert not load({f"{variable}_API": "responses"}).over_sockets(variable)
 
 
 @pytest.mark.parametrize(("name", "scheme"), sorted(ONLY.items()))

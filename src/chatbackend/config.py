@@ -71,6 +71,7 @@ def _names(value: object) -> object:
 Key = Annotated[SecretStr, AfterValidator(_carried)]
 Endpoint = Annotated[str, AfterValidator(_http_url)]
 Api = Literal["chat", "responses"]
+Transport = Literal["http", "websocket"]
 
 
 class Settings(BaseModel):
@@ -150,12 +151,20 @@ class Settings(BaseModel):
         "", description="A dated version of the API, such as 2024-10-21; default: the v1 API."
     )
     azure_openai_api: Api = Field("chat", description="The API that AZURE_OPENAI_ENDPOINT is asked by.")
+    azure_openai_transport: Transport = Field(
+        "http", description="How the Responses API of AZURE_OPENAI_ENDPOINT is spoken: http, or websocket."
+    )
     openai_endpoint: Endpoint | None = Field(None, description="OpenAI, or a server that speaks its Chat Completions.")
     openai_api_key: Key | None = Field(None, description="Key for OPENAI_ENDPOINT.")
     openai_models: list[str] = Field(
         default_factory=list[str], description="Models of OPENAI_ENDPOINT, separated by commas; default: any name."
     )
     openai_api: Api = Field("chat", description="The API that OPENAI_ENDPOINT is asked by: chat or responses.")
+    openai_transport: Transport = Field(
+        "http",
+        description="How the Responses API of OPENAI_ENDPOINT is spoken: http, or websocket, one for all turns of a "
+        "tool loop; see providers.md.",
+    )
     claude_endpoint: Endpoint | None = Field(None, description="Anthropic, or a server that speaks its Messages API.")
     claude_api_key: Key | None = Field(None, description="Key for CLAUDE_ENDPOINT.")
     anthropic_api_key: Key | None = Field(None, description="Used when CLAUDE_API_KEY is not set.")
@@ -197,6 +206,10 @@ class Settings(BaseModel):
         value: str = getattr(self, f"{variable.lower()}_api", "")
         return value
 
+    def over_sockets(self, variable: str) -> bool:
+        """Return whether `<variable>_TRANSPORT` asks for WebSockets."""
+        return getattr(self, f"{variable.lower()}_transport", "http") == "websocket"
+
     def api_version(self, variable: str) -> str:
         """Return `<variable>_API_VERSION`, "" where none is set."""
         value: str = getattr(self, f"{variable.lower()}_api_version", "")
@@ -227,6 +240,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         raise BadSetting("CHATBACKEND_BOOTSTRAP_KEY is too short: use at least 8 characters.")
     if settings.redis_url is not None and settings.database_url is None:
         raise BadSetting("REDIS_URL is set, but DATABASE_URL is not: many servers need both, one server needs neither.")
+    for variable in ("AZURE_OPENAI", "OPENAI"):
+        if settings.over_sockets(variable) and settings.api(variable) != "responses":
+            raise BadSetting(f"{variable}_TRANSPORT is 'websocket', which needs {variable}_API=responses.")
     return settings
 
 

@@ -23,6 +23,7 @@ The script is named by the model, or else by the first word of the last user mes
     sources     a text with [1], [2] and [1], which Perplexity's lists of sources explain
     image       the media type and size of each image and file of the last user message
     tool-call   a call of every tool (of the first, where parallel calls are off); text once its output is there
+    tool-loop-N a call of the first tool until the context holds N outputs, then text
     tool-text-function tool-text-python tool-text-json   such a call as a Llama writes it into its text
     reason      reasoning before the text
     length refuse filter          that end
@@ -47,6 +48,9 @@ and what goes wrong, `N` being the token before which it does (3 where it is lef
     fail-N-times   the first N calls with one last user message go wrong as the rest says (status-500 if it says
                    nothing), later ones are answered: fail-2-times-status-503-n5
 
+WebSockets are taken at the paths of the Responses API (`upstream_socket.py`), where all of these are played in frames;
+`Upgrades` says how handshakes and memories go wrong.
+
 Whole answers go wrong in the same ways, in their bodies. `Unreachable` (`unreachable.py`) is an address that nobody
 answers at. With a key, a call without the credential that its API wants is answered 401.
 
@@ -58,10 +62,12 @@ import argparse
 import asyncio
 import json
 import secrets
+import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,6 +77,7 @@ from aiohttp import web
 if not __package__:  # run as a script: the repository is not on the path then
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.support.tls import server_tls
 from tests.support.upstream_answer import serve
 from tests.support.upstream_asked import Asked, as_object
 from tests.support.upstream_azure import AzureChat, AzureResponses
@@ -79,8 +86,9 @@ from tests.support.upstream_dialects import Chat, Dialect, Messages
 from tests.support.upstream_perplexity import Perplexity
 from tests.support.upstream_responses import Responses
 from tests.support.upstream_script import Call, Script, script_of
+from tests.support.upstream_socket import Connection, Upgrades
 
-__all__ = ["Call", "Upstream"]
+__all__ = ["Call", "Upgrades", "Upstream"]
 
 Spelled = Callable[[Call], Dialect]
 
@@ -105,13 +113,34 @@ ROUTES: tuple[tuple[str, Spelled], ...] = (
     ("/chat/completions", Perplexity),
 )
 
+SOCKETS: tuple[tuple[str, type[Responses]], ...] = (
+    ("/v1/responses", Responses),
+    ("/openai/v1/responses", AzureResponses),
+    ("/openai/responses", AzureResponses),
+)
+
 
 class Upstream:
-    """The server. `calls` is every call so far, in order; `key` is the credential it wants, "" for none."""
+    """The server. `calls` is every call so far, in order; `key` is the credential it wants, "" for none.
 
-    def __init__(self, *, port: int = 0, log: Path | None = None, key: str = "") -> None:
+    `handshakes` counts the WebSockets that were asked for, `left` gets the close code of each that has ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        key: str = "",
+        upgrades: Upgrades | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.calls: list[Call] = []
+        self.handshakes = 0
+        self.left = asyncio.Queue[int | None]()
+        self.upgrades = upgrades or Upgrades()
         self._port = port
+        self._tls = tls
         self._log = log
         self._key = key
         self._failed = Counter[str]()
@@ -119,13 +148,15 @@ class Upstream:
         app = web.Application(client_max_size=64 << 20)
         for path, spelled in ROUTES:
             app.router.add_post(path, self._handler(spelled))
+        for path, spoken in SOCKETS:
+            app.router.add_get(path, self._upgrader(spoken))
         app.router.add_get("/_log", self._show_log)
         # A handler is cancelled as soon as its client hangs up: that is how a call knows.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls)
         await site.start()
         self._port = self._runner.addresses[0][1]
         return self
@@ -138,7 +169,7 @@ class Upstream:
     @property
     def url(self) -> str:
         """The address, without a path."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def call(self, number: int) -> Call:
         """Return the call of that number (from 0), waiting until it arrives."""
@@ -154,18 +185,57 @@ class Upstream:
 
     async def _answer(self, request: web.Request, spelled: Spelled) -> web.StreamResponse:
         asked = Asked(as_object(await request.json()), request.match_info.get("name"))
-        salt, headers = f"s{secrets.token_hex(3)}", dict(request.headers)
-        call = Call(salt, "", asked, headers, self._script(asked), str(request.rel_url))
+        call = self._call(request, asked)
         dialect = spelled(call)
+        if self._key and dialect.denied(self._key):
+            call.script = Script("status", at=401)
+        async with self._open(call, dialect):
+            answer, call.outcome = await serve(request, dialect)
+        return answer
+
+    def _upgrader(self, spoken: type[Responses]) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            self.handshakes += 1
+            number, status = self.handshakes, self.upgrades.status
+            if self._key and spoken(self._call(request, Asked({}))).denied(self._key):
+                status = 401
+            if status != 101:
+                return web.json_response({"error": {"message": "no"}}, status=status, headers={"retry-after": "2"})
+            socket = web.WebSocketResponse(compress=False, max_msg_size=64 << 20)
+            await socket.prepare(request)
+            try:
+                await self._converse(Connection(number, self.upgrades, request, socket), socket, request, spoken)
+            finally:
+                self.left.put_nowait(socket.close_code)
+            return socket
+
+        return handle
+
+    async def _converse(
+        self, connection: Connection, socket: web.WebSocketResponse, request: web.Request, spoken: type[Responses]
+    ) -> None:
+        async for message in socket:
+            said = as_object(json.loads(message.data))
+            call = self._call(request, connection.asked(said))
+            call.connection, call.said = connection.number, said
+            dialect = spoken(call)
+            async with self._open(call, dialect):
+                call.outcome = await connection.answer(dialect, said)
+
+    def _call(self, request: web.Request, asked: Asked) -> Call:
+        salt = f"s{secrets.token_hex(3)}"
+        return Call(salt, "", asked, dict(request.headers), self._script(asked), str(request.rel_url))
+
+    @asynccontextmanager
+    async def _open(self, call: Call, dialect: Dialect) -> AsyncGenerator[None]:
+        """Log a call from its beginning to its end."""
         call.dialect = dialect.name
         async with self._arrived:
             self.calls.append(call)
             self._arrived.notify_all()
         self._write(call)
-        if self._key and dialect.denied(self._key):
-            call.script = Script("status", at=401)
         try:
-            answer, call.outcome = await serve(request, dialect)
+            yield
         except (asyncio.CancelledError, ConnectionError):
             call.outcome = "closed-by-client"
             raise
@@ -173,7 +243,6 @@ class Upstream:
             call.ended_at = time.time()
             call.ended.set()
             self._write(call)
-        return answer
 
     def _script(self, asked: Asked) -> Script:
         """Return the script, which for a question that has failed often enough is to answer it."""
@@ -198,8 +267,11 @@ async def _main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, default=None)
     parser.add_argument("--key", default="")
+    parser.add_argument("--upgrade", type=int, default=101, help="the status of every WebSocket's handshake")
+    parser.add_argument("--tls", type=Path, nargs=2, metavar=("KEY", "CERTIFICATE"))
     options = parser.parse_args()
-    async with Upstream(port=options.port, log=options.log, key=options.key) as upstream:
+    upgrades, tls = Upgrades(options.upgrade), server_tls(*options.tls) if options.tls else None
+    async with Upstream(port=options.port, log=options.log, key=options.key, upgrades=upgrades, tls=tls) as upstream:
         sys.stdout.write(upstream.url + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

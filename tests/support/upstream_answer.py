@@ -31,10 +31,10 @@ class Ending(Exception):
 async def serve(request: web.Request, dialect: Dialect) -> tuple[web.StreamResponse, Outcome]:
     """Answer as the call's script says; return the answer and how it ended."""
     call, script = dialect.call, dialect.call.script
-    refused = dialect.refusal() or _refused(dialect, script)
-    if refused is not None:
-        status, body = refused
-        return web.json_response(body, status=status, headers=dialect.headers() | _waits(dialect, status)), "refused"
+    refusal = dialect.refusal() or refused(dialect, script)
+    if refusal is not None:
+        status, body = refusal
+        return web.json_response(body, status=status, headers=dialect.headers() | waits(dialect, status)), "refused"
     match script.kind:
         case "no-headers":
             await asyncio.Event().wait()
@@ -45,14 +45,15 @@ async def serve(request: web.Request, dialect: Dialect) -> tuple[web.StreamRespo
         case _:
             pass
     if call.asked.stream:
-        return await _play(request, dialect, _frames(dialect), "text/event-stream; charset=utf-8")
+        return await _play(request, dialect, frames(dialect), "text/event-stream; charset=utf-8")
     body = await _whole(dialect)
     if script.kind in _BROKEN_WHOLE:
         return await _play(request, dialect, _broken(dialect, body), "application/json")
     return web.Response(body=body, content_type="application/json", headers=dialect.headers()), "finished"
 
 
-def _refused(dialect: Dialect, script: Script) -> tuple[int, Json] | None:
+def refused(dialect: Dialect, script: Script) -> tuple[int, Json] | None:
+    """Return the status and body of a script that refuses the request."""
     match script.kind:
         case "status":
             return script.at, dialect.error(script.at)
@@ -64,7 +65,8 @@ def _refused(dialect: Dialect, script: Script) -> tuple[int, Json] | None:
             return None
 
 
-def _waits(dialect: Dialect, status: int) -> dict[str, str]:
+def waits(dialect: Dialect, status: int) -> dict[str, str]:
+    """Return the headers that ask to wait, where the status does."""
     if status not in {429, 503, 529}:
         return {}
     wait_ms = dialect.call.script.wait_ms
@@ -108,7 +110,7 @@ async def _flood(request: web.Request) -> tuple[web.StreamResponse, Outcome]:
     return web.Response(), "cut"
 
 
-async def _frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
+async def frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a streamed answer."""
     call, script = dialect.call, dialect.call.script
     if script.kind == "silent":
@@ -126,8 +128,8 @@ async def _frames(dialect: Dialect) -> AsyncGenerator[bytes, None]:
             yield dialect.frame(event)
             await asyncio.sleep(script.delay_s)
     else:
-        async with aclosing(_text_frames(dialect)) as frames:
-            async for frame in frames:
+        async with aclosing(_text_frames(dialect)) as told:
+            async for frame in told:
                 yield frame
     for frame in dialect.closing(_reason(call, calls)):
         yield frame

@@ -35,10 +35,21 @@ class Asked:
         blocks = [as_object(block).get("type") for block in as_list(last.get("content"))]
         if last.get("role") == "tool" or last.get("type") == "function_call_output" or "tool_result" in blocks:
             return []
-        given = [as_object(tool) for tool in as_list(self.body.get("tools"))]
-        tools = [tool for entry in given if (tool := as_object(entry.get("function")) or entry).get("name")]
+        tools = self.offered()
         serial = as_object(self.body.get("tool_choice")).get("disable_parallel_tool_use")
         return tools[:1] if serial or self.body.get("parallel_tool_calls") is False else tools
+
+    def offered(self) -> list[Json]:
+        """Return the tools that may be called."""
+        given = [as_object(tool) for tool in as_list(self.body.get("tools"))]
+        return [tool for entry in given if (tool := as_object(entry.get("function")) or entry).get("name")]
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs of tools the context holds."""
+        return sum(
+            entry.get("role") == "tool" or entry.get("type") == "function_call_output" for entry in self.messages
+        )
 
     def schema(self) -> Json:
         """Return the schema that the answer shall have."""

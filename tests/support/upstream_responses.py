@@ -30,6 +30,11 @@ class Responses(Dialect):
         self._number += 1
         return f"event: {data['type']}\n".encode() + super().frame(data | {"sequence_number": self._number})
 
+    @property
+    def output(self) -> list[Json]:
+        """The items that are done."""
+        return list(self._output)
+
     def opening(self) -> list[Json]:
         begun = self._response("in_progress")
         return [{"type": f"response.{state}", "response": begun} for state in ("created", "in_progress")]

@@ -16,7 +16,7 @@ Outcome = Literal["open", "finished", "refused", "cut", "closed-by-client"]
 # Faults that strike after the Nth token, so that there have to be more tokens than that.
 _AT = ("cut-at", "stall-at", "error-at", "failed-at", "truncated-at")
 _KINDS = (
-    "echo|json|cite|sources|image|tool-call|tool-text-function|tool-text-python|tool-text-json|reason|length|refuse|filter"
+    "echo|json|cite|sources|image|tool-call|tool-loop|tool-text-function|tool-text-python|tool-text-json|reason|length|refuse|filter"
     "|no-headers|silent|cut-in-character|cut-before-first|error-in-stream|false-done|garbage|wrong-type|endless|slow"
     "|status|context-length|blocked|huge-headers"
 )
@@ -89,12 +89,15 @@ class Call:
     tokens: int = 0
     usage: Json | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    connection: int | None = None  # the number of its WebSocket
+    said: Json = field(default_factory=Json, repr=False)  # its frame there, without what that connection remembered
 
     def row(self) -> Json:
         """Return the log line."""
         names = ("salt", "dialect", "path", "started", "ended_at", "outcome", "tokens", "usage")
         shown = {name: getattr(self, name) for name in names}
         asked = {"model": self.asked.model, "stream": self.asked.stream, "asked": self.asked.user_text[:200]}
+        shown |= {"connection": self.connection, "bytes": len(json.dumps(self.said or self.asked.body))}
         return shown | asked | {"script": self.script.kind}
 
     @property
@@ -134,7 +137,7 @@ class Call:
 
     def calls(self) -> list[tuple[str, str, str]]:
         """Return the (id, name, arguments) of the tools to call."""
-        tools = self.asked.tools() if self.script.kind == "tool-call" else []
+        tools = self._called()
         return [
             (
                 "" if self.has("no-id") else f"call_{self.salt}_{number}",
@@ -143,6 +146,15 @@ class Call:
             )
             for number, tool in enumerate(tools)
         ]
+
+    def _called(self) -> list[Json]:
+        match self.script.kind:
+            case "tool-call":
+                return self.asked.tools()
+            case "tool-loop" if self.asked.outputs < self.script.at:
+                return self.asked.offered()[:1]
+            case _:
+                return []
 
     def _arguments(self, tool: Json) -> object:
         return filled(parameters(tool), self.asked.user_text)

@@ -34,6 +34,7 @@ from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
 from chatbackend.infra.housekeeping import Housekeeping
 from chatbackend.infra.metrics import CountedLedger, Metrics
 from chatbackend.infra.models.lean_client import LeanClient
+from chatbackend.infra.models.socket_pool import SocketPool
 from chatbackend.infra.system import Ids, SystemClock, Tasks, new_id, report
 from chatbackend.infra.telemetry import AccessLog
 from chatbackend.infra.web.app import WebApp
@@ -119,10 +120,11 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Base:
     path = settings.chatbackend_config
     file = await anyio.to_thread.run_sync(read_file, path)
     client = await stack.enter_async_context(LeanClient())
+    sockets = await stack.enter_async_context(SocketPool(lambda: client.tls))
     draining = Draining(elsewhere=not stores.alone)
     parts = await files(stack, settings, stores, clock=clock, draining=draining)
     with blamed(path):
-        catalog = models(settings, file, client, embedder=parts.embedder, stack=stack)
+        catalog = models(settings, file, client, sockets=sockets, embedder=parts.embedder, stack=stack)
         prices = Prices.parse(file.prices)
     return Base(
         settings,

@@ -18,9 +18,11 @@ from chatbackend.infra.models.http_relay import HttpRelay
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.models.socket_model import SocketModel
+from chatbackend.infra.models.socket_pool import SocketPool
 from chatbackend.infra.models.token_counter import RelayedCounter
 from chatbackend.infra.registry import FAMILIES, installed
-from chatbackend.usecases.ports import Api, Deployment, Relay
+from chatbackend.usecases.ports import Api, Deployment, Model, Relay
 
 Profiles = Mapping[str, Mapping[str, Any]]
 
@@ -32,6 +34,7 @@ def models(
     file: SettingsFile,
     client: LeanClient,
     *,
+    sockets: SocketPool,
     embedder: MiniLM | None,
     stack: AsyncExitStack,
 ) -> Catalog:
@@ -47,7 +50,7 @@ def models(
     open_families: dict[str, Callable[[str], Deployment]] = {}
     for family in configured(settings):
         credential = _credential(family, settings.key(family.key_variables), stack)
-        provider = _Provider(family, settings, file.profiles, credential=credential, client=client)
+        provider = _Provider(family, settings, file.profiles, credential=credential, client=client, sockets=sockets)
         names = settings.models(family.variable)
         deployments += map(provider.deployment, names)
         if not names:
@@ -108,7 +111,10 @@ class _Provider:
         *,
         credential: Credential,
         client: LeanClient,
+        sockets: SocketPool,
     ) -> None:
+        self._sockets = sockets
+        self._over_sockets = settings.over_sockets(family.variable)
         self._family = family
         self._profiles = profiles
         self._endpoint = settings.endpoint(family.variable) or ""
@@ -124,7 +130,10 @@ class _Provider:
         profile = overridden(profile_of(family, model or name), self._profiles.get(f"{family.name}/{name}", {}))
         codec = family.codec_for(self._api, profile)
         url = partial(family.url, Address(self._endpoint, name, self._version))
-        http = HttpModel(self._client, url=url, codec=codec, credential=self._credential)
+        asked: Model = HttpModel(self._client, url=url, codec=codec, credential=self._credential)
+        if self._over_sockets and family.socket_codec is not None:
+            spoken = family.socket_codec(profile)
+            asked = SocketModel(self._sockets, asked, url=url, codec=spoken, credential=self._credential)
 
         def relay(path: str) -> HttpRelay:
             return HttpRelay(self._client, codec, url=url(path), credential=self._credential)
@@ -133,4 +142,4 @@ class _Provider:
         counting, counter = family.counting, None
         if counting is not None:
             counter = RelayedCounter(relay(counting.path), counting, codec.profile)
-        return Deployment(f"{family.name}/{name}", family.name, name, http, relays, counter)
+        return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter)

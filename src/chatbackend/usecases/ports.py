@@ -53,7 +53,7 @@ class Model(Protocol):
         ...
 
     def stream(self, request: ModelRequest, timeouts: Timeouts) -> AsyncGenerator[ModelEvent, None]:
-        """Ask once, never retry; nothing is dialled before the first event is asked for.
+        """Ask once, never retry what may have begun; nothing is dialled before the first event is asked for.
 
         Close the generator to hang up; the upstream connection ends at once. One that ends without `Finished` did not
         answer. Raises: InvalidRequest here, for what the model has no words for; the generator UpstreamError (and

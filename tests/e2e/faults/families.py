@@ -29,6 +29,7 @@ FAMILIES = {
     for family in (
         Family("openai", _OPENAI, "openai/"),
         Family("openai-responses", _OPENAI | {"OPENAI_API": "responses"}, "openai/"),
+        Family("openai-socket", _OPENAI | {"OPENAI_API": "responses", "OPENAI_TRANSPORT": "websocket"}, "openai/"),
         Family("azure", _AZURE | {"AZURE_OPENAI_API_VERSION": "2024-10-21"}, "azure/"),
         Family("azure-responses", _AZURE | {"AZURE_OPENAI_API": "responses"}, "azure/"),
         Family("claude", _CLAUDE, "claude/", relays=("messages",)),

@@ -15,7 +15,7 @@ from tests.support.upstream import Upstream
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 UNREACHABLE = Fault("n1", "before", TIMED_OUT, "connect_s")
-WATCHED = ("openai", "openai-responses", "claude")  # a provider of each dialect
+WATCHED = ("openai", "openai-responses", "openai-socket", "claude")  # a provider of each dialect
 LIMITS = TIMEOUTS | {"total_s": 3.0}
 MOST_MB = {True: 10.0, False: 110.0}  # streamed, whole: of each of three answers up to 32 MiB are held
 HANGS_UP_AFTER_S = 2.0

@@ -17,9 +17,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 ANSWER = "scripted-n5"
 # The first is asked in vain, the second answers; only one combination is relayed.
-ROUTES = {"mixed": ("openai", "claude"), "alike": ("openai", "llama31")}
+ROUTES = {"mixed": ("openai", "claude"), "alike": ("openai", "llama31"), "socket": ("azure", "claude")}
 RELAYED = ("alike", "chat")
-ALL = Family("all", {name: value for each in FAMILIES.values() for name, value in each.variables.items()}, "")
+_EVERY = {name: value for each in FAMILIES.values() for name, value in each.variables.items()}
+ALL = Family("all", _EVERY | {"OPENAI_TRANSPORT": "http", "AZURE_OPENAI_TRANSPORT": "websocket"}, "")
 FINAL = frozenset(("status-400", "status-413", "status-422"))  # everybody would say the same
 
 

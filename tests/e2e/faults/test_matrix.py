@@ -54,6 +54,15 @@ async def test_the_upstream_is_asked_once_and_left_when_we_give_up(results: list
     assert wrong == []
 
 
+async def test_a_socket_is_spoken_on_wherever_an_answer_is_streamed(results: list[Result]) -> None:
+    over_http = {
+        (result.case.dialect, result.case.stream)
+        for result in results
+        if result.case.family.name == "openai-socket" and any(row["connection"] is None for row in result.calls)
+    }
+    assert over_http == {("chat", True), ("chat", False), ("messages", False)}  # relayed, and asked for whole
+
+
 async def test_a_providers_own_words_are_shown_for_refusals_only(results: list[Result]) -> None:
     shown = {
         result.case.fault.script

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -18,33 +17,26 @@ from chatbackend.adapters.providers.codec import endpoint_url
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.domain.errors import (
     ChatError,
-    InvalidRequest,
     UpstreamCut,
-    UpstreamDenied,
     UpstreamError,
-    UpstreamLacks,
-    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
 )
-from chatbackend.domain.events import Finished, ModelEvent, TextDelta
-from chatbackend.domain.items import InputImage, InputText, Item, Message
-from chatbackend.domain.models import FunctionTool, ModelProfile, ModelRequest
+from chatbackend.domain.events import Finished
+from chatbackend.domain.models import ModelProfile
 from chatbackend.domain.routing import Timeouts
-from chatbackend.domain.usage import Usage
 from chatbackend.infra.models.credentials import fixed
 from chatbackend.infra.models.http_model import HttpModel
 from chatbackend.infra.models.http_relay import FOREIGN, MAX_ERROR_BYTES, translate
 from chatbackend.infra.models.lean_client import LeanClient, Unreachable
-from tests.adapters.providers.heard import Heard, hear, replay
+from tests.adapters.providers.heard import hear, replay
 from tests.adapters.providers.recordings import recordings
-from tests.support.upstream import Call, Upstream
+from tests.support.asking import PATIENT, Asked, answer, answer_until_error, asking, first_text, salted
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 
 PROFILE = ModelProfile()
-PATIENT = Timeouts(connect_s=10, first_byte_s=20, between_s=20)
-HASTY = Timeouts(connect_s=1, first_byte_s=0.5, between_s=0.5)
 CODECS = {"chat": ChatCodec(PROFILE), "messages": ClaudeCodec(PROFILE)}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -63,67 +55,11 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield upstream
 
 
-class Asked(NamedTuple):
-    """A model, and how long it is waited for."""
-
-    model: HttpModel
-    timeouts: Timeouts
-
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        return self.model.stream(request, self.timeouts)
-
-
-@pytest.fixture(params=["chat", "messages"])
-def dialect(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def asked(session: LeanClient, upstream: Upstream, dialect: str) -> Asked:
-    """Return a model of the scripted upstream, once in each dialect."""
-    return model(session, upstream.url, dialect)
-
-
 def model(session: LeanClient, url: str, dialect: str = "chat", timeouts: Timeouts = PATIENT) -> Asked:
     credential = fixed({"authorization": "Bearer sk-1", "x-api-key": "sk-1"})
     return Asked(
         HttpModel(session, url=partial(endpoint_url, url), codec=CODECS[dialect], credential=credential), timeouts
     )
-
-
-def asking(script: str, text: str = "hi there", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field
-    items: list[Item] = [Message("msg_1", "user", [InputText(text)])]
-    return ModelRequest(script, items, **fields)
-
-
-async def answer(asked: Asked, request: ModelRequest) -> Heard:
-    async with aclosing(asked.stream(request)) as events:
-        return hear([event async for event in events])
-
-
-async def answer_until_error(asked: Asked, request: ModelRequest) -> tuple[str, ChatError]:
-    """Return the text that came before the error, and the error."""
-    text: list[str] = []
-    with pytest.raises(ChatError) as caught:
-        async with aclosing(asked.stream(request)) as events:
-            async for event in events:
-                text += [event.text] if isinstance(event, TextDelta) else []
-    return "".join(text), caught.value
-
-
-async def first_text(events: AsyncGenerator[ModelEvent, None]) -> str:
-    return next(event.text for event in [event async for event in _until_text(events)] if isinstance(event, TextDelta))
-
-
-async def _until_text(events: AsyncGenerator[ModelEvent, None]) -> AsyncIterator[ModelEvent]:
-    async for event in events:
-        yield event
-        if isinstance(event, TextDelta):
-            return
-
-
-def salted(call: Call, count: int) -> str:
-    return "".join(f"{call.salt}:{number} " for number in range(count))
 
 
 @asynccontextmanager
@@ -164,30 +100,12 @@ def chunked(*chunks: bytes, end: bool = False) -> bytes:
     return head + body + (b"0\r\n\r\n" if end else b"")
 
 
-@pytest.mark.parametrize("way", ["streamed", "whole"])
-async def test_an_answer_comes_with_its_usage(asked: Asked, upstream: Upstream, way: str) -> None:
-    heard = await answer(asked, asking("scripted-n40", stream=way == "streamed"))
-    call = await upstream.call(0)
-    assert heard.text == salted(call, 40)
-    assert heard.usage == Usage(2, 40)
-    assert heard.finish == "stop"
-    assert call.asked.stream is (way == "streamed")
-
-
 async def test_a_json_answer_to_a_stream_request_is_read_too(session: LeanClient) -> None:
     async def ignores_stream(_: web.Request) -> web.Response:
         return web.json_response({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
 
     async with serving(ignores_stream) as url:
         assert (await answer(model(session, url), asking("m"))).text == "hello"
-
-
-async def test_calls_and_reasoning_come_through(asked: Asked, upstream: Upstream) -> None:
-    tools = [FunctionTool("f", parameters={"type": "object", "properties": {"q": {"type": "string"}}})]
-    called = await answer(asked, asking("tool-call", tools=tools))
-    assert (called.tools, called.finish) == ([("f", '{"q": "hi there"}')], "tool_calls")
-    thought = await answer(asked, asking("reason"))
-    assert thought.thoughts == f"{upstream.calls[1].salt} thinks. "
 
 
 async def test_the_key_and_the_request_go_out_as_the_codec_says(session: LeanClient, upstream: Upstream) -> None:
@@ -229,83 +147,6 @@ async def test_a_connection_is_not_used_again_after_a_cut(session: LeanClient, u
         await first_text(events)
     heard = await answer(asked, asking("scripted-n5"))
     assert heard.text == salted(await upstream.call(1), 5)
-
-
-async def test_closing_the_stream_closes_the_upstream(asked: Asked, upstream: Upstream) -> None:
-    async with aclosing(asked.stream(asking("endless-d1"))) as events:
-        await first_text(events)
-    call = await upstream.call(0)
-    await asyncio.wait_for(call.ended.wait(), 20)
-    assert call.outcome == "closed-by-client"
-
-
-@pytest.mark.parametrize("script", ["no-headers", "silent", "stall-at-2", "slow"])
-async def test_cancelling_at_any_point_closes_the_upstream(
-    session: LeanClient, upstream: Upstream, script: str
-) -> None:
-    task = asyncio.create_task(answer(model(session, upstream.url), asking(script)))
-    call = await upstream.call(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.wait_for(call.ended.wait(), 20)
-    assert call.outcome == "closed-by-client"
-
-
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        ("status-400", UpstreamRefused),
-        ("status-404", UpstreamLacks),
-        ("status-401", UpstreamDenied),
-        ("status-429", UpstreamOverloaded),
-        ("status-500", UpstreamError),
-        ("status-302", UpstreamError),
-        ("wrong-type", UpstreamError),
-    ],
-)
-async def test_a_refusal_is_told_by_its_status(
-    asked: Asked, upstream: Upstream, script: str, kind: type[ChatError]
-) -> None:
-    text, error = await answer_until_error(asked, asking(script))
-    assert (text, type(error)) == ("", kind)
-    assert len(upstream.calls) == 1
-
-
-async def test_an_overload_says_how_long_to_wait(session: LeanClient, upstream: Upstream) -> None:
-    _, error = await answer_until_error(model(session, upstream.url), asking("status-429"))
-    assert isinstance(error, UpstreamOverloaded)
-    assert error.retry_after_s == 2
-
-
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        ("cut-at-7", UpstreamCut),
-        ("error-at-7", UpstreamError),
-        ("garbage", UpstreamError),
-        ("false-done-n4", UpstreamCut),
-        ("cut-in-character", UpstreamCut),
-    ],
-)
-async def test_what_came_before_a_failure_is_kept_and_the_failure_is_told(
-    asked: Asked, upstream: Upstream, script: str, kind: type[ChatError]
-) -> None:
-    text, error = await answer_until_error(asked, asking(script))
-    call = await upstream.call(0)
-    assert text == salted(call, call.tokens) != ""
-    assert type(error) is kind
-
-
-@pytest.mark.parametrize(("script", "text"), [("no-headers", ""), ("silent", ""), ("stall-at-0", "")])
-async def test_silence_ends_in_a_timeout_and_a_closed_upstream(
-    session: LeanClient, upstream: Upstream, script: str, text: str
-) -> None:
-    told, error = await answer_until_error(model(session, upstream.url, timeouts=HASTY), asking(script))
-    assert (told, type(error)) == (text, UpstreamTimeout)
-    call = await upstream.call(0)
-    await asyncio.wait_for(call.ended.wait(), 20)
-    assert call.outcome == "closed-by-client"
 
 
 async def test_silence_between_tokens_ends_in_a_timeout(session: LeanClient) -> None:
@@ -383,30 +224,6 @@ async def test_a_compressed_refusal_is_not_unpacked(session: LeanClient) -> None
     assert error.message == "The provider refused this request."
 
 
-async def test_a_server_that_is_not_there_cannot_be_reached(session: LeanClient) -> None:
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    _, error = await answer_until_error(model(session, f"http://127.0.0.1:{port}"), asking("m"))
-    assert (type(error), error.message) == (UpstreamError, "The provider cannot be reached.")
-
-
-@pytest.mark.parametrize("url", ["no-url", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
-async def test_an_endpoint_that_is_none_fails_the_call(session: LeanClient, url: str) -> None:
-    _, error = await answer_until_error(model(session, url), asking("m"))
-    assert isinstance(error, UpstreamError)
-
-
-async def test_a_request_that_cannot_be_said_is_refused_before_dialling(
-    session: LeanClient, upstream: Upstream
-) -> None:
-    request = ModelRequest("m", [Message("msg_1", "user", [InputImage(file_id="file_1")])])
-    _, error = await answer_until_error(model(session, upstream.url), request)
-    assert isinstance(error, InvalidRequest)
-    assert upstream.calls == []
-
-
 async def test_a_redirect_is_not_followed_with_the_key(session: LeanClient, upstream: Upstream) -> None:
     async def redirect(_: web.Request) -> web.Response:
         return web.Response(status=307, headers={"location": f"{upstream.url}/v1/chat/completions"})
@@ -415,12 +232,6 @@ async def test_a_redirect_is_not_followed_with_the_key(session: LeanClient, upst
         _, error = await answer_until_error(model(session, url), asking("m"))
     assert type(error) is UpstreamError
     assert upstream.calls == []
-
-
-async def test_many_answers_at_once_never_mix(session: LeanClient, upstream: Upstream, dialect: str) -> None:
-    asked = model(session, upstream.url, dialect)
-    heard = await asyncio.gather(*(answer(asked, asking("scripted-n30-d1")) for _ in range(50)))
-    assert sorted(told.text for told in heard) == sorted(salted(call, 30) for call in upstream.calls)
 
 
 async def test_recorded_answers_come_over_a_real_connection_in_small_pieces(session: LeanClient) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import ssl
-import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from chatbackend.domain.routing import Timeouts
 from chatbackend.infra.models.lean_client import LeanClient, Target, Unreachable, target
 from chatbackend.infra.models.lean_connection import MAX_HEAD_BYTES, MAX_UNREAD_BYTES, CutOff, Garbled, LeanConnection
+from tests.support.tls import certificate, server_tls
 
 pytestmark = pytest.mark.anyio
 
@@ -315,25 +315,6 @@ async def test_a_server_that_is_not_there_cannot_be_reached(client: LeanClient) 
         to = server.target()
     with pytest.raises(Unreachable):
         await ask(client, to)
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a self-signed certificate for an address; skip where there is no openssl."""
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    kind = "IP" if name.replace(".", "").isdigit() else "DNS"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
-    command += ["-keyout", str(key), "-out", str(cert), "-addext", f"subjectAltName={kind}:{name}"]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    return key, cert
-
-
-def server_tls(key: Path, cert: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context
 
 
 async def test_a_server_of_a_known_authority_is_spoken_to_in_tls(client: LeanClient, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Source: the response types of the `openai` package (types/responses/).
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -11,7 +12,8 @@ from chatbackend.adapters.providers.codec import Reader, WireRequest
 from chatbackend.adapters.providers.fitting import speaking
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
 from chatbackend.adapters.providers.responses.reader import ResponsesReader
-from chatbackend.adapters.providers.responses.request import request_body
+from chatbackend.adapters.providers.responses.request import request_body, told_again
+from chatbackend.adapters.providers.responses.turn import SocketTurn
 from chatbackend.adapters.providers.steps import SteppedReader, through
 from chatbackend.adapters.providers.structured import structured_steps
 from chatbackend.domain.errors import ChatError
@@ -24,7 +26,8 @@ _UNSAID = ("stop", "seed")  # the dialect has no words for them
 class ResponsesCodec:
     """Speaks Responses, statelessly: the whole context goes out with every request, nothing is stored there.
 
-    But for an answer in the background, which the provider keeps so that the rest of a cut stream can be had.
+    But for an answer in the background, which the provider keeps so that the rest of a cut stream can be had; and on a
+    WebSocket, where `turn` leaves out what the provider remembers.
     """
 
     def __init__(self, profile: ModelProfile) -> None:
@@ -51,6 +54,14 @@ class ResponsesCodec:
         steps = structured_steps(request, self._profile)
         reader = ResponsesReader(kept=request.background and request.stream)
         return SteppedReader(reader, steps) if steps else reader
+
+    def turn(self, request: ModelRequest) -> SocketTurn:
+        """Return the call to make on a WebSocket, for a streamed answer.
+
+        Raises: InvalidRequest, as `request` does.
+        """
+        told = partial(told_again, profile=self._profile)
+        return SocketTurn(request_body(request, self._profile), self.reader(request), told=told, error=self.error)
 
     def whole(self, body: bytes, request: ModelRequest) -> list[ModelEvent]:
         """Return the events of an answer that came as one JSON body.

@@ -38,5 +38,6 @@ AZURE = Family(
     authorise=api_key,
     token_scope="https://cognitiveservices.azure.com/.default",  # noqa: S106 - a scope, no secret
     url=url,
+    socket_codec=OPENAI.socket_codec,
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
 )

@@ -35,4 +35,5 @@ OPENAI = Family(
     apis={"responses": ResponsesCodec},
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
     counting=BY_RESPONSES,
+    socket_codec=ResponsesCodec,
 )

@@ -60,6 +60,17 @@ def request_body(request: ModelRequest, profile: ModelProfile) -> Json:
     return extra | ours | include | _tools(request, profile)
 
 
+def told_again(items: Sequence[Item], profile: ModelProfile) -> list[Json]:
+    """Return items in the order and the words in which a request's input tells them."""
+    return _in_order([said for item in items for said in _item(item, profile)])
+
+
+def parted(said: list[Json]) -> tuple[list[Json], list[Json]]:
+    """Cut an input behind the last that a model said: what was said up to its newest answer, and what is new."""
+    known = next((place for place in range(len(said), 0, -1) if _is_of_model(said[place - 1])), 0)
+    return said[:known], said[known:]
+
+
 def _fields(given: object) -> Json:
     return cast(Json, given) if isinstance(given, dict) else {}
 
@@ -129,12 +140,10 @@ def _format(wanted: TextFormat) -> Json | None:
 
 
 def _input(request: ModelRequest, profile: ModelProfile) -> list[Json]:
-    said: list[Json] = []
+    said = told_again(request.items, profile)
     if request.instructions and not profile.accepts_system:
-        said.append(_message("user", [{"type": "input_text", "text": request.instructions}]))
-    for item in request.items:
-        said += _item(item, profile)
-    return _in_order(said)
+        said.insert(0, _message("user", [{"type": "input_text", "text": request.instructions}]))
+    return said
 
 
 def _in_order(said: Sequence[Json]) -> list[Json]:
