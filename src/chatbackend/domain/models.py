@@ -40,6 +40,7 @@ class ModelProfile:
     thinking: Literal["none", "adaptive", "budget"] = "adaptive"
     can_stop_thinking: bool = True  # takes the word that it should not think
     refuses: frozenset[str] = frozenset()
+    realtime: bool = False  # it is talked to, over its provider's Realtime API
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import msgspec
 
 from chatbackend.adapters.providers.codec import Codec, endpoint_url
 from chatbackend.adapters.providers.counting import Counting
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress
 from chatbackend.domain.models import ModelProfile
 from chatbackend.usecases.ports import Api
 
@@ -50,7 +51,7 @@ class Family:
     `keys` are the variables that may hold its key, the first that is set wins; none: `<variable>_API_KEY`.
     `authorise` makes the headers that carry it, `token_scope` says what a token of Entra ID is for where no key is set.
     `url` makes the address of a codec's path. `relays` are the paths of the APIs that it speaks: their requests pass
-    as they are. `counting`: how it is asked to count tokens.
+    as they are. `counting`: how it is asked to count tokens. `realtime` makes the address of a model's sessions.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Family:
     url: Callable[[Address, str], str] = written_url
     relays: Mapping[Api, str] = field(default_factory=dict[Api, str])
     counting: Counting | None = None
+    realtime: Callable[[Address], RealtimeAddress] | None = None
 
     @property
     def key_variables(self) -> tuple[str, ...]:

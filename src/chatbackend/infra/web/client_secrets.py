@@ -17,6 +17,7 @@ MAX_BODY_BYTES = 65_536
 FOR_BROWSERS = frozenset(
     (
         ("WEBSOCKET", "/v1/responses"),
+        ("WEBSOCKET", "/v1/realtime"),
         ("GET", "/v1/responses/{response_id}"),
         ("GET", "/v1/responses/{response_id}/input_items"),
         ("GET", "/v1/conversations"),

@@ -1,0 +1,1 @@
+"""The Realtime protocol, without sockets: handshakes, dialects, and the relay's core."""
