@@ -22,4 +22,4 @@ def realtime_routes(base: Base, ledger: RelayLedger, watch: KeyWatch, sockets: P
         max_frame_bytes=base.settings.max_frame_bytes,
         ping_s=base.settings.chatbackend_ping_s,
     )
-    return RealtimeRoutes(opening, RelayedSessions(ports), sockets)
+    return RealtimeRoutes(opening, RelayedSessions(ports), sockets, new_id=base.ids)

@@ -4,14 +4,17 @@ A model with a Realtime API of its own is relayed to; any other is talked to in 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from chatbackend.adapters.realtime import handshake
 from chatbackend.adapters.realtime.handshake import Handshake
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.limits import PerUser
+from chatbackend.infra.web.beta_front import spoken_in_ga
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.open_realtime import OpenRealtime
+from chatbackend.usecases.ports import NewId
 
 PATH = "/v1/realtime"
 Serve = Callable[[Request, Handshake], Awaitable[None]]  # an accepted socket, to its end
@@ -20,13 +23,16 @@ Serve = Callable[[Request, Handshake], Awaitable[None]]  # an accepted socket, t
 class RealtimeRoutes:
     """Makes a session of every handshake; `per_user` bounds how many sockets one user has.
 
-    `relay` serves models with a Realtime API, `bridge` all others; without one they are refused.
+    `relay` serves models with a Realtime API, `bridge` all others, in GA alone; without one they are refused.
     """
 
-    def __init__(self, opening: OpenRealtime, relay: Serve, per_user: PerUser, bridge: Serve | None = None) -> None:
+    def __init__(
+        self, opening: OpenRealtime, relay: Serve, per_user: PerUser, *, new_id: NewId, bridge: Serve | None = None
+    ) -> None:
         self._opening = opening
         self._relay = relay
         self._per_user = per_user
+        self._new_id = new_id
         self._bridge = bridge
 
     def routes(self) -> list[Route]:
@@ -42,10 +48,7 @@ class RealtimeRoutes:
         beta = request.headers.get("openai-beta")
         wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta)
         request.principal.check_model(wanted.model)
-        serve = self._relay if self._opening.talks(wanted.model) else self._bridge
-        if serve is None:
-            message = f"'{wanted.model}' cannot be talked to in realtime."
-            raise InvalidRequest(message, param="model", code="unsupported_by_model")
+        serve = self._server_of(request, wanted)
         self._per_user.check(request.principal)
         self._per_user.enter(request.principal)
         try:
@@ -53,6 +56,16 @@ class RealtimeRoutes:
             await request.send(
                 {"type": "websocket.accept", "subprotocol": wanted.subprotocol, "headers": headers},
             )
-            await serve(request, wanted)
+            await serve()
         finally:
             self._per_user.leave(request.principal)
+
+    def _server_of(self, request: Request, wanted: Handshake) -> Callable[[], Awaitable[None]]:
+        """Return what serves the socket once it is accepted. Raises: NotFound, InvalidRequest."""
+        if self._opening.talks(wanted.model):
+            return partial(self._relay, request, wanted)
+        if self._bridge is None:
+            message = f"'{wanted.model}' cannot be talked to in realtime."
+            raise InvalidRequest(message, param="model", code="unsupported_by_model")
+        front = request if wanted.dialect == "ga" else spoken_in_ga(request, self._new_id)
+        return partial(self._bridge, front, wanted)
