@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,6 +15,7 @@ from tests.support.server import Server
 
 GA_EVENT: TypeAdapter[RealtimeServerEvent] = TypeAdapter(RealtimeServerEvent)
 Event = dict[str, Any]
+WAIT_S = 10.0
 
 
 class RealtimeClient:
@@ -29,7 +31,8 @@ class RealtimeClient:
 
     async def recv(self) -> Event:
         """Return the next event."""
-        frame = await self.connection.recv()
+        with anyio.fail_after(WAIT_S):
+            frame = await self.connection.recv()
         if self._checked and '"chatbackend.' not in str(frame):
             GA_EVENT.validate_json(frame)
         event: Event = json.loads(frame)
@@ -51,8 +54,8 @@ class RealtimeClient:
 
     async def closed(self) -> tuple[int | None, str | None]:
         """Wait until the server closes; return code and reason."""
-        async for _ in self.connection:
-            pass
+        with anyio.fail_after(WAIT_S):
+            await self.connection.wait_closed()
         return self.connection.close_code, self.connection.close_reason
 
 

@@ -32,6 +32,7 @@ from websockets.http11 import Request, Response
 from tests.support.realtime_events import Event, Spelling
 
 MAX_SIZE = 32 << 20
+WAIT_S = 10.0
 
 
 class Session:
@@ -67,7 +68,7 @@ class Session:
 
     async def got(self, number: int) -> str | bytes:
         """Return the frame of that number (from 0), waiting until it is there."""
-        async with self._arrived:
+        async with asyncio.timeout(WAIT_S), self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) > number)
         return self.received[number]
 
@@ -77,7 +78,7 @@ class Session:
         def found() -> list[Event]:
             return [event for event in self.events if event["type"] == kind]
 
-        async with self._arrived:
+        async with asyncio.timeout(WAIT_S), self._arrived:
             await self._arrived.wait_for(lambda: len(found()) > number)
         return found()[number]
 
@@ -180,7 +181,7 @@ class RealtimeUpstream:
 
     async def session(self, number: int) -> Session:
         """Return the session of that number (from 0), waiting until it is there."""
-        async with self._arrived:
+        async with asyncio.timeout(WAIT_S), self._arrived:
             await self._arrived.wait_for(lambda: len(self.sessions) > number)
         return self.sessions[number]
 

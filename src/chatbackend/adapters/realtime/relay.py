@@ -149,6 +149,8 @@ class Relay:
         kind = peek_strictly(frame)
         if kind is not None and kind not in self._client_acts:
             return (ToProvider(frame),)
+        if isinstance(frame, bytes) and said(frame) is None:  # sound, say: nothing that could be acted upon
+            return (ToProvider(frame),)
         event: Event = {}
         try:
             event = parsed(frame)
