@@ -15,8 +15,9 @@ def realtime_routes(base: Base, ledger: RelayLedger, watch: KeyWatch, sockets: P
     ports = RelayPorts(
         opening,
         ledger,
-        watch,
-        base.draining,
+        base.files.search,
+        watch=watch,
+        draining=base.draining,
         clock=base.clock,
         new_id=base.ids,
         max_frame_bytes=base.settings.max_frame_bytes,

@@ -45,4 +45,12 @@ class Billed:
     settlement: Settlement
 
 
-Action = ToClient | ToProvider | Close | Began | Billed
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a tool of ours beside everything else, and say so with `Relay.tool_answered`."""
+
+    call_id: str
+    arguments: str
+
+
+Action = ToClient | ToProvider | Close | Began | Billed | RunTool

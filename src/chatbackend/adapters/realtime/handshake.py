@@ -34,14 +34,22 @@ class Handshake:
 
 
 def read(
-    path: str, query: Mapping[str, Sequence[str]], *, offered: Collection[str], beta: str | None = None
+    path: str,
+    query: Mapping[str, Sequence[str]],
+    *,
+    offered: Collection[str],
+    beta: str | None = None,
+    default: str | None = None,
 ) -> Handshake:
-    """Read a handshake; `offered` are its subprotocols, `beta` is its header `OpenAI-Beta`. Raises: InvalidRequest."""
+    """Read a handshake; `offered` are its subprotocols, `beta` is its header `OpenAI-Beta`.
+
+    `default`: the model where none is named. Raises: InvalidRequest.
+    """
     for name, why in _LATER.items():
         if name in query:
             raise InvalidRequest(why, param=name, code="unsupported_parameter")
     preview = path == PREVIEW_PATH
-    model = (_one(query, "deployment") if preview else None) or _one(query, "model")
+    model = (_one(query, "deployment") if preview else None) or _one(query, "model") or default
     if not model:
         name = "deployment" if preview else "model"
         raise InvalidRequest(f"Name the model: ...?{name}=NAME.", param=name, code="missing_required_parameter")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.realtime import notices, translation
-from chatbackend.adapters.realtime.actions import Action, Close, ToClient, ToProvider
+from chatbackend.adapters.realtime.actions import Action, Close, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.billing import Bill
 from chatbackend.adapters.realtime.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.frames import (
@@ -26,11 +26,21 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.domain.errors import ChatError, Forbidden, Gone, InvalidRequest, RateLimited
-from chatbackend.domain.realtime import SESSION_S, Dialect, Ended
+from chatbackend.adapters.realtime.held import SETUP, Held
+from chatbackend.adapters.realtime.hidden import HiddenCalls
+from chatbackend.domain.errors import ChatError, Forbidden, Gone, Internal, InvalidRequest, NotFound, RateLimited
+from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms
 
 WARN_S = 120.0  # before a session ends
 OVERDUE_S = 5.0  # that a provider may take to end it by itself
+MAX_LATER = 16  # responses that wait for tools of ours
+_OF_CLIENTS = frozenset(
+    (
+        *("response.create", "response.cancel", "conversation.item.create", "conversation.item.delete"),
+        *("conversation.item.retrieve", "conversation.item.truncate"),
+    )
+)
+_OF_TOOLS = ("response.", "conversation.item.")
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 _HEARD = frozenset(("session.created", "session.updated", "response.created", "response.done", "error", _TRANSCRIBED))
 
@@ -57,6 +67,7 @@ class Relay:
         *,
         new_id: Callable[[str], str],
         max_waiting_bytes: int,
+        terms: Terms | None = None,
         opted_in: bool = False,
     ) -> None:
         self._model = model
@@ -73,16 +84,24 @@ class Relay:
         self._warned = False
         self._bill = Bill()
         self._closed = False
+        self._held = Held(terms or Terms())
+        self._hidden = HiddenCalls(self._held.names)
+        self._later: list[Frame] = []
+        self._setting_up = False
 
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
         self._provider = provider
         self._translated = provider.dialect != self._dialect
         shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
-        self._client_acts = shaped | {"session.update"}
+        self._client_acts = shaped | {"session.update"} | (_OF_CLIENTS if self._held.acts else frozenset[str]())
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
         self._expires_at = now + SESSION_S
+        setup = self._held.setup()
         actions: list[Action] = []
+        if setup is not None:
+            self._setting_up = True
+            actions += self._told([setup if provider.dialect == "ga" else translation.client_event(setup, to="beta")])
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
@@ -111,7 +130,7 @@ class Relay:
             kind = found if isinstance(found, str) else ""
         if kind.endswith(".delta"):
             self._bill.came()
-        if kind not in self._provider_acts:
+        if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
         return (ToClient(frame),) if event is None else self._heard(event, kind, frame)
@@ -145,6 +164,16 @@ class Relay:
         """End the session from our side."""
         return self._close(ended, Ended(1001))
 
+    def tool_answered(self, call_id: str, output: str) -> list[Action]:
+        """Take the output of a tool of ours."""
+        if self._closed or self._provider is None:
+            return []
+        actions = self._told(self._hidden.answered(call_id, output))
+        if not self._hidden.outstanding:
+            actions += [ToProvider(frame) for frame in self._later]
+            self._later.clear()
+        return actions
+
     def _from_client(self, frame: Frame, provider: Provider) -> Sequence[Action]:
         kind = peek_strictly(frame)
         if kind is not None and kind not in self._client_acts:
@@ -154,18 +183,59 @@ class Relay:
         event: Event = {}
         try:
             event = parsed(frame)
-            judged = self._judged(event, provider)
+            return self._acted(event, frame, provider)
         except ChatError as error:
             return (self._error(error, about=event.get("event_id")),)
-        return (ToProvider(frame if judged is event else written(judged, like=frame)),)
 
-    def _judged(self, event: Event, provider: Provider) -> Event:
-        """Return what of a client's event goes to the provider: the same object where nothing had to be changed."""
-        if not isinstance(event.get("type"), str):
+    def _acted(self, event: Event, frame: Frame, provider: Provider) -> Sequence[Action]:
+        """Return what a client's event comes to. Raises: ChatError, for one that is refused."""
+        kind = event.get("type")
+        if not isinstance(kind, str):
             raise InvalidRequest("An event has a 'type'.", param="type", code="invalid_event")
-        if event["type"] == "session.update":
+        judged = self._judged(event, kind, provider)
+        shaped = translation.client_event(judged, to=provider.dialect) if self._translated else judged
+        if not self._held.tools:
+            return (ToProvider(frame if shaped is event else written(shaped, like=frame)),)
+        return self._beside_tools(shaped, kind, frame if shaped is event else written(shaped, like=frame))
+
+    def _judged(self, event: Event, kind: str, provider: Provider) -> Event:
+        """Return a client's event as far as it may go: the same object where nothing had to be changed."""
+        if kind == "session.update":
             event = self._with_our_model(event, provider)
-        return translation.client_event(event, to=provider.dialect) if self._translated else event
+        place = {"session.update": "session", "response.create": "response"}.get(kind, "")
+        given = as_object(event.get(place))
+        if given is None or not self._held.acts:
+            return event
+        checked = self._held.checked(given)
+        return event if checked is given else {**event, place: checked}
+
+    def _beside_tools(self, event: Event, kind: str, frame: Frame) -> Sequence[Action]:
+        """Return what an event comes to where tools of ours may be at work."""
+        if self._hidden.concerns(event):
+            raise NotFound("There is no such item.", param="item_id", code="item_not_found")
+        if kind == "response.create":
+            self._hidden.asked(as_object(event.get("response")) or {})
+            if self._hidden.outstanding:
+                return self._held_back(frame)
+        if kind == "response.cancel":
+            return self._cancel(event, frame)
+        return (ToProvider(frame),)
+
+    def _held_back(self, frame: Frame) -> Sequence[Action]:
+        """Have a response wait until every call of ours has its output."""
+        if len(self._later) >= MAX_LATER:
+            raise RateLimited("Too many responses wait for tools.", code="too_many_responses")
+        self._later.append(frame)
+        return ()
+
+    def _cancel(self, event: Event, frame: Frame) -> Sequence[Action]:
+        waited = self._hidden.waiting
+        response_id, shown = self._hidden.cancelled(event.get("response_id"))
+        if waited and shown:
+            return self._shown(shown, None, "")
+        if response_id == event.get("response_id"):
+            return (ToProvider(frame),)
+        return (ToProvider(written({**event, "response_id": response_id}, like=frame)),)
 
     def _with_our_model(self, event: Event, provider: Provider) -> Event:
         """Leave out the model of an update, which cannot be changed, where it is the session's. Raises: Forbidden."""
@@ -188,26 +258,58 @@ class Relay:
             return retyped(frame, name)
         return encode({**(said(frame) or {}), "type": name}).decode()
 
+    def _looked_at(self, kind: str) -> bool:
+        """Whether a provider's frame of this type has to be parsed."""
+        if kind in self._provider_acts:
+            return True
+        if not self._held.tools or not kind.startswith(_OF_TOOLS):
+            return False
+        return self._hidden.changes or not kind.endswith(".delta")
+
     def _heard(self, event: Event, kind: str, frame: Frame) -> Sequence[Action]:
         actions: list[Action] = []
         shown = event
         match kind:
             case "session.created" | "session.updated":
-                shown = self._session(event)
+                return self._configured(event, frame)
             case "response.created":
                 actions += self._bill.response_created(event)
             case "response.done":
                 actions += self._bill.response_done(event)
             case "error":
+                if (as_object(event.get("error")) or {}).get("event_id") == SETUP:
+                    return self.refused(Internal("The session could not be set up; the log has the cause."))
                 shown = self._cleaned(event)
             case _ if kind == _TRANSCRIBED:
                 actions += self._bill.transcribed(event)
             case _:
                 pass
+        if not self._held.tools:
+            return [*actions, *self._shown([shown], event, frame)]
+        heard = self._hidden.heard(shown)
+        actions += [RunTool(call.call_id, call.arguments) for call in heard.calls]
+        return [*actions, *self._shown(heard.shown, event, frame), *self._told(heard.told)]
+
+    def _shown(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
+        """Return how the client is shown events, verbatim where one is what came."""
         if self._translated:
-            told = translation.provider_event(shown, to=self._dialect)
-            return [*actions, *(ToClient(written(each, like=frame)) for each in told)]
-        return [*actions, ToClient(frame if shown is event else written(shown, like=frame))]
+            told = [each for one in shown for each in translation.provider_event(one, to=self._dialect)]
+            return [ToClient(written(each, like=frame)) for each in told]
+        return [ToClient(frame if each is event else written(each, like=frame)) for each in shown]
+
+    def _told(self, events: Sequence[Event]) -> list[Action]:
+        """Return how the provider is told events of ours, which are in its dialect."""
+        return [ToProvider(encode(event).decode()) for event in events]
+
+    def _configured(self, event: Event, frame: Frame) -> Sequence[Action]:
+        """Show a session: first when it is set up, as if it had begun so."""
+        shown = self._session(event)
+        if not self._setting_up:
+            return self._shown([shown], event, frame)
+        if event["type"] == "session.created":
+            return ()
+        self._setting_up = False
+        return self._shown([{**shown, "type": "session.created"}], None, frame)
 
     def _session(self, event: Event) -> Event:
         session = as_object(event.get("session"))
@@ -217,9 +319,10 @@ class Relay:
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
-        if session.get("model") == self._model:
+        shown = self._held.shown(session)
+        if shown is session and session.get("model") == self._model:
             return event
-        return {**event, "session": {**session, "model": self._model}}
+        return {**event, "session": {**shown, "model": self._model}}
 
     def _cleaned(self, event: Event) -> Event:
         """Return an error of the provider's without what nobody may be shown; most have nothing of it."""

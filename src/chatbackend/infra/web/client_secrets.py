@@ -46,7 +46,7 @@ class ClientSecretRoutes:
         if header(request.scope["headers"], b"idempotency-key") is not None:  # who sends one relies on it
             message = "Idempotency-Key is not known here: a secret is shown once, and kept as its hash alone."
             raise InvalidRequest(message, code="idempotency_unsupported")
-        wanted = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
+        wanted, terms = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
         caller = request.principal
         made = ClientSecret(
             caller.tenant,
@@ -55,6 +55,7 @@ class ClientSecretRoutes:
             caller.key_id,
             expires_at=int(self._now()) + wanted.seconds,
             models=wanted.models,
+            terms=terms,
         )
         value = FOR_A_BROWSER + secrets.token_urlsafe(32)
         await self._stored.add(made, hash_key(value))

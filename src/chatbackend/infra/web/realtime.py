@@ -46,7 +46,9 @@ class RealtimeRoutes:
         """
         offered = request.scope.get("subprotocols", ())
         beta = request.headers.get("openai-beta")
-        wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta)
+        secret = request.principal.secret
+        default = None if secret is None else secret.terms.model
+        wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta, default=default)
         request.principal.check_model(wanted.model)
         serve = self._server_of(request, wanted)
         self._per_user.check(request.principal)

@@ -8,29 +8,34 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close, ToClient, ToProvider
+from chatbackend.adapters.realtime import search_tool
+from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.frames import Frame
 from chatbackend.adapters.realtime.handshake import Handshake
 from chatbackend.adapters.realtime.liveness import Liveness
 from chatbackend.adapters.realtime.relay import Provider, Relay
 from chatbackend.domain.errors import ChatError
-from chatbackend.domain.realtime import Ended
+from chatbackend.domain.realtime import Ended, Terms
+from chatbackend.domain.responses import FileSearch
 from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
-from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger
+from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, SearchPassages
 
 TICK_S = 1.0
 GO_S = 0.7  # for what is on its way to a client that is to be closed: within a second it is
 CLOSE_S = 15.0  # a peer that does not even take a close frame in this time is left to the kernel
+TOOL_S = 15.0  # for a tool of ours; then the model is told that it failed
+TOOL_RESULTS = 6
 STALLED_S = 15.0  # a provider that takes nothing for this long, with its buffer full, is gone
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
 
@@ -41,6 +46,7 @@ class RelayPorts:
 
     opening: OpenRealtime
     ledger: RelayLedger
+    search: SearchPassages
     watch: KeyWatch
     draining: Draining
     clock: Clock
@@ -65,11 +71,14 @@ class _Session:
         self._ports = ports
         self._request = request
         self._model = wanted.model
+        secret = request.principal.secret
+        self._terms = Terms() if secret is None else secret.terms
         self._relay = Relay(
             wanted.model,
             wanted.dialect,
             new_id=ports.new_id,
             max_waiting_bytes=ports.max_frame_bytes,
+            terms=self._terms,
             opted_in=request.one("chatbackend") == "1",
         )
         self._box = RelayBox(request.send)
@@ -164,6 +173,8 @@ class _Session:
                 await self._to_provider(action.frame)
             elif isinstance(action, Began):
                 await self._begin(action)
+            elif isinstance(action, RunTool):
+                self._group.start_soon(self._guarded, partial(self._run_tool, action))
             else:
                 self._do_now(action)
 
@@ -198,6 +209,16 @@ class _Session:
         call = Call(self._ports.new_id("call"), 1, model)
         await self._ports.ledger.started(self._request.principal, call)
         self._calls[began.key] = call
+
+    async def _run_tool(self, tool: RunTool) -> None:
+        """Search the files, beside both legs; whatever goes wrong is the model's to say."""
+        query = search_tool.query_of(tool.arguments)
+        output = search_tool.failed() if query is None else search_tool.failed(search_tool.FAILED)
+        if query is not None:
+            with anyio.move_on_after(TOOL_S), suppress(ChatError):
+                search = FileSearch(self._terms.vector_stores, max_results=TOOL_RESULTS)
+                output = search_tool.output_of(await self._ports.search(self._request.principal, query, search))
+        await self._do(self._relay.tool_answered(tool.call_id, output))
 
     async def _tick(self) -> None:
         """Look at the time and at the provider, every second."""
