@@ -62,6 +62,7 @@ class Spelling:
         self.script = model
         self.beta = beta
         self.active: str | None = None
+        self.metadata: Event | None = None
         lasts = re.search(r"lasts-(\d+)", model)
         facts = {
             "id": f"sess_{secrets.token_hex(4)}",
@@ -201,6 +202,8 @@ class Spelling:
             code = "conversation_already_has_active_response"
             return [self.error("invalid_request_error", "One is active.", code, event.get("event_id"))]
         self.active = self._id("resp")
+        asked: Event = event.get("response") or {}
+        self.metadata = asked.get("metadata")
         return []
 
     def _cancelled(self, event: Event) -> list[Event]:
@@ -233,7 +236,7 @@ class Spelling:
             "conversation_id": "conv_1",
             "max_output_tokens": "inf",
             "usage": usage,
-            "metadata": None,
+            "metadata": self.metadata,
         }
         if self.beta:
             return {**response, "modalities": ["text", "audio"], "voice": "alloy", "output_audio_format": "pcm16"}

@@ -48,10 +48,9 @@ class OpenRealtime:
 
     def _names(self, model: str, route: Route, deployment: Deployment) -> frozenset[str]:
         """Return what the model may be called by, bare names only where they mean this very deployment."""
-        known = {model, route.name, deployment.name}
+        known = frozenset((model, route.name, deployment.name))
         try:
-            if self._ask.models.find(deployment.upstream_name) is deployment:
-                known.add(deployment.upstream_name)
+            bare = self._ask.models.find(deployment.upstream_name)
         except NotFound:
-            pass
-        return frozenset(known)
+            return known
+        return known | {deployment.upstream_name} if bare is deployment else known

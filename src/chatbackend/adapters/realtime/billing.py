@@ -23,11 +23,6 @@ class Bill:
         self._open: dict[str, int] = {}  # of each response under way, how many deltas came
         self._transcriber: str | None = None
 
-    @property
-    def active(self) -> bool:
-        """Whether a response is under way."""
-        return bool(self._open)
-
     def configured(self, session: Event) -> None:
         """Note what transcribes the input, by a session's configuration in either dialect."""
         audio = as_object(session.get("audio")) or {}

@@ -76,6 +76,7 @@ class Relay:
         self._opted_in = opted_in
         self._provider: Provider | None = None
         self._translated = False
+        self._words = translation.ProviderWords(dialect)
         self._client_acts = frozenset[str]()
         self._provider_acts = frozenset[str]()
         self._waiting: deque[Frame] = deque()
@@ -293,7 +294,7 @@ class Relay:
     def _shown(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
         """Return how the client is shown events, verbatim where one is what came."""
         if self._translated:
-            told = [each for one in shown for each in translation.provider_event(one, to=self._dialect)]
+            told = [each for one in shown for each in self._words(one)]
             return [ToClient(written(each, like=frame)) for each in told]
         return [ToClient(frame if each is event else written(each, like=frame)) for each in shown]
 

@@ -28,7 +28,8 @@ _SESSIONS = frozenset(("session.created", "session.updated"))
 _RESPONSES = frozenset(("response.created", "response.done"))
 _OUTPUT = frozenset(("response.output_item.added", "response.output_item.done"))
 _ITEMS = frozenset(("conversation.item.added", "conversation.item.done", "conversation.item.created"))
-FROM_PROVIDER = _SESSIONS | _RESPONSES | _OUTPUT | _ITEMS | {"conversation.item.retrieved"}
+_CALLED = "response.function_call_arguments.done"
+FROM_PROVIDER = _SESSIONS | _RESPONSES | _OUTPUT | _ITEMS | {"conversation.item.retrieved", _CALLED}
 
 
 def client_event(event: Event, *, to: Dialect) -> Event:
@@ -47,8 +48,28 @@ def client_event(event: Event, *, to: Dialect) -> Event:
             return event
 
 
+class ProviderWords:
+    """What a provider's events are in another dialect; knows the names of calls, which only GA repeats at their end."""
+
+    def __init__(self, to: Dialect) -> None:
+        self._to: Dialect = to
+        self._called: dict[object, object] = {}
+
+    def __call__(self, event: Event) -> list[Event]:
+        """Return one event mostly, or none, or two."""
+        kind = event.get("type")
+        if self._to == "ga" and kind in _OUTPUT:
+            item = as_object(event.get("item")) or {}
+            self._called[item.get("id")] = item.get("name")
+            if kind == "response.output_item.done":
+                self._called.pop(item.get("id"), None)
+        if self._to == "ga" and kind == _CALLED and "name" not in event:
+            event = {**event, "name": self._called.get(event.get("item_id"))}
+        return provider_event(event, to=self._to)
+
+
 def provider_event(event: Event, *, to: Dialect) -> list[Event]:
-    """Return what a provider's event is in another dialect: one event mostly, or none, or two."""
+    """Return what a provider's event is in another dialect by itself."""
     kind = event.get("type")
     if kind in _SESSIONS:
         return [_with(event, "session", _shown_session(event.get("session"), to))]
