@@ -45,6 +45,8 @@ BETA_SESSION: Event = {
     "temperature": 0.8,
     "max_response_output_tokens": "inf",
 }
+_GA_ONLY = frozenset(SESSION) - frozenset(BETA_SESSION)
+_BETA_ONLY = frozenset(BETA_SESSION) - frozenset(SESSION)
 USAGE: Event = {
     "total_tokens": 18,
     "input_tokens": 11,
@@ -176,13 +178,13 @@ class Spelling:
 
     def _updated(self, event: Event) -> list[Event]:
         given = event["session"]
-        if ("type" in given) == self.beta or ("temperature" in given and not self.beta):
-            told = "session.type" if "type" in given else "session.temperature"
-            return [
-                self.error(
-                    "invalid_request_error", f"Unknown parameter: '{told}'.", "unknown_parameter", event.get("event_id")
-                )
-            ]
+        foreign = _GA_ONLY if self.beta else _BETA_ONLY
+        unknown = next((name for name in given if name in foreign), None)
+        if unknown is None and not self.beta and "type" not in given:
+            unknown = "type"
+        if unknown is not None:
+            message = f"Unknown or missing parameter: 'session.{unknown}'."
+            return [self.error("invalid_request_error", message, "unknown_parameter", event.get("event_id"))]
         self.session = _merged(self.session, given)
         return [self.session_event("session.updated")]
 

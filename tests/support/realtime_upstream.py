@@ -12,7 +12,7 @@ does is named by its model (or deployment), joined by `-` in any order: `realtim
     leaks           an error event that names the key that it was called with
 
 A test may also speak for the provider: `session.say(frame)`, `session.close(code, reason)`, `session.hang_up()`, and
-have it take nothing: `session.deaf`. Every answer has a salt of its own, so that two that are mixed are seen.
+have it take nothing: `session.fall_silent()`. Every answer has a salt of its own, so that two that are mixed are seen.
 """
 
 import asyncio
@@ -45,8 +45,6 @@ class Session:
         self.model = self.query.get("model") or self.query.get("deployment", "")
         self.received: list[str | bytes] = []
         self.ended = asyncio.Event()
-        self.deaf = asyncio.Event()  # cleared: it takes nothing
-        self.deaf.set()
         self._connection = connection
         self._arrived = asyncio.Condition()
         self.spelling = Spelling(self.model, beta=urlsplit(path).path == "/openai/realtime")
@@ -86,6 +84,10 @@ class Session:
         """Close with a close frame."""
         await self._connection.close(code, reason)
 
+    def fall_silent(self) -> None:
+        """Take nothing more from the network: neither frames nor pings."""
+        self._connection.transport.pause_reading()
+
     def hang_up(self) -> None:
         """End the connection without a word."""
         self._connection.transport.abort()
@@ -98,7 +100,6 @@ class Session:
             if "leaks" in script:
                 await self._tell(self.spelling.error("server_error", f"Bad key {key}", None))
             while True:
-                await self.deaf.wait()
                 frame = await self._connection.recv()
                 async with self._arrived:
                     self.received.append(frame)
