@@ -7,7 +7,8 @@ does is named by its model (or deployment), joined by `-` in any order: `realtim
     call            calls the first function tool of the session; text once its output is there
     never           an answer that is begun and never ended
     status-N        the handshake is answered with that HTTP status
-    silent          the handshake is never answered
+    late            the handshake is answered when the test opens the gate
+    deaf            takes nothing from the network before the test says `session.listen()`
     lasts-N         the session ends N seconds after it began
     leaks           an error event that names the key that it was called with
 
@@ -88,6 +89,10 @@ class Session:
         """Take nothing more from the network: neither frames nor pings."""
         self._connection.transport.pause_reading()
 
+    def listen(self) -> None:
+        """Take from the network again."""
+        self._connection.transport.resume_reading()
+
     def hang_up(self) -> None:
         """End the connection without a word."""
         self._connection.transport.abort()
@@ -97,6 +102,8 @@ class Session:
         script = self.spelling.script
         try:
             await self._tell(self.spelling.session_event("session.created"))
+            if "deaf" in script:
+                self.fall_silent()
             if "leaks" in script:
                 await self._tell(self.spelling.error("server_error", f"Bad key {key}", None))
             while True:
@@ -140,6 +147,7 @@ class RealtimeUpstream:
     def __init__(self, *, key: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.sessions: list[Session] = []
         self.handshakes: list[Request] = []
+        self.gate = asyncio.Event()
         self._key = key
         self._tls = tls
         self._server: Server | None = None
@@ -197,8 +205,8 @@ class RealtimeUpstream:
         status = re.search(r"status-(\d{3})", name)
         if status is not None:
             return connection.respond(HTTPStatus(int(status[1])), '{"error": {"message": "as scripted"}}')
-        if "silent" in name:
-            await asyncio.Event().wait()
+        if "late" in name:
+            await self.gate.wait()
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:

@@ -95,13 +95,22 @@ async def test_frames_that_come_before_the_provider_is_there_wait_in_order(
     running: Server, provider: RealtimeUpstream
 ) -> None:
     number = len(provider.sessions)
-    sent = [f'{{"type":"x.{number}"}}' for number in range(50)]
-    async with realtime(running, f"{GA}realtime-late") as client:
-        for frame in sent:
+    early = [f'{{"type":"x.{number}","audio":"{"A" * 2**20}"}}' for number in range(16)]
+    late = [f'{{"type":"y.{number}"}}' for number in range(50)]
+    async with realtime(running, f"{GA}realtime-late-deaf") as client:
+        for frame in early:
             await client.connection.send(frame)
+        await (await client.connection.ping())
+        provider.gate.set()
+        await client.recv()
+        for frame in late:
+            await client.connection.send(frame)
+        with anyio.move_on_after(0.5):  # what waits is more than fits: none of the late ones may be read before
+            await (await client.connection.ping())
         session = await provider.session(number)
-        await session.got(len(sent) - 1)
-    assert session.received == sent
+        session.listen()
+        await session.got(len(early) + len(late) - 1)
+    assert session.received == early + late
 
 
 @pytest.mark.parametrize(
