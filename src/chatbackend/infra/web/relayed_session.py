@@ -142,13 +142,18 @@ class _Session:
         opened = self._opened = await self._ports.opening(self._model)
         dialect = "ga" if opened.deployment.realtime is None else opened.deployment.realtime.dialect
         provider = Provider(dialect, opened.names, opened.link.secrets)
-        await self._do(self._relay.opened(provider, self._ports.clock.now()))
-        self._ready.set()
-        self._ready = None
+        waited = self._relay.opened(provider, self._ports.clock.now())
+        self._group.start_soon(self._guarded, partial(self._catch_up, waited, self._ready))
         async for frame in opened.link.frames():
             self._heard = True
             await self._do(self._relay.provider_said(frame))
         await self._do(self._relay.provider_left(opened.link.ended))
+
+    async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
+        """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""
+        await self._do(actions)
+        self._ready = None
+        ready.set()
 
     async def _listen(self) -> None:
         """Take what the client says."""
