@@ -142,4 +142,4 @@ class _Provider:
         if self._family.realtime is None:
             return None
         address = self._family.realtime(Address(self._endpoint, name, self._realtime_version))
-        return RealtimeUpstream(address, self._credential)
+        return RealtimeUpstream(address, self._credential, lambda: self._client.tls)

@@ -5,7 +5,8 @@ Source: RFC 6455; a redirect would carry the key to an address that nobody has c
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -37,12 +38,13 @@ class _Dial(connect):
 
 
 class RealtimeUpstream:
-    """`RealtimeModel` at one address."""
+    """`RealtimeModel` at one address; `tls` gives what its certificate is checked by."""
 
-    def __init__(self, address: RealtimeAddress, credential: Credential) -> None:
+    def __init__(self, address: RealtimeAddress, credential: Credential, tls: Callable[[], ssl.SSLContext]) -> None:
         self.dialect: Final[Dialect] = address.dialect
         self._url = address.url
         self._credential = credential
+        self._tls = tls
 
     async def connect(self, timeout_s: float) -> "RealtimeSocket":
         """See `RealtimeModel.connect`."""
@@ -54,6 +56,7 @@ class RealtimeUpstream:
                 user_agent_header=None,
                 compression=None,
                 proxy=None,
+                ssl=self._tls() if self._url.startswith("wss:") else None,
                 open_timeout=timeout_s,
                 close_timeout=CLOSE_S,
                 ping_interval=None,  # asked by who knows whether an answer could have been read

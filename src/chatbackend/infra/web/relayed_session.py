@@ -90,7 +90,7 @@ class _Session:
         self._over = anyio.Event()
         self._gone = False  # the client
         self._heard = False  # the provider, since the last tick
-        self._sending_since: float | None = None
+        self._sending: list[float] = []  # since when, oldest first
 
     async def serve(self) -> None:
         """Serve until either side closes, and close the other; log one line."""
@@ -202,9 +202,10 @@ class _Session:
     async def _to_provider(self, frame: Frame) -> None:
         if self._opened is None:
             return
-        self._sending_since = anyio.current_time()
+        since = anyio.current_time()
+        self._sending.append(since)
         await self._opened.link.send(frame)
-        self._sending_since = None
+        self._sending.remove(since)
 
     async def _begin(self, began: Began) -> None:
         if self._opened is None:
@@ -236,7 +237,7 @@ class _Session:
                 self._look(alive, self._opened, anyio.current_time())
 
     def _look(self, alive: Liveness, opened: OpenedRealtime, now: float) -> None:
-        if self._sending_since is not None and now - self._sending_since >= STALLED_S:
+        if self._sending and now - self._sending[0] >= STALLED_S:
             self._end(1011, "the provider takes nothing")
         if self._heard:
             alive.heard(now)
