@@ -118,7 +118,7 @@ async def _serve(settings: Settings) -> str:
             await server.serve(
                 built.web,
                 listener,
-                max_frame_bytes=settings.chatbackend_max_body_bytes + 2**20,
+                max_frame_bytes=settings.max_frame_bytes,
                 max_connections=settings.chatbackend_max_connections,
                 ping_s=settings.chatbackend_ping_s,
                 listening=lambda: _greet(url, first_key),

@@ -150,6 +150,9 @@ class Settings(BaseModel):
     azure_openai_api_version: Annotated[str, Field(pattern=r"^[\w.-]*$")] = Field(
         "", description="A dated version of the API, such as 2024-10-21; default: the v1 API."
     )
+    azure_openai_realtime_api_version: Annotated[str, Field(pattern=r"^[\w.-]*$")] = Field(
+        "", description="A version of Azure's Realtime preview API, such as 2025-04-01-preview; default: the GA API."
+    )
     azure_openai_api: Api = Field("chat", description="The API that AZURE_OPENAI_ENDPOINT is asked by.")
     azure_openai_transport: Transport = Field(
         "http", description="How the Responses API of AZURE_OPENAI_ENDPOINT is spoken: http, or websocket."
@@ -182,6 +185,11 @@ class Settings(BaseModel):
         default_factory=list[str], description="Models of PERPLEXITY_ENDPOINT, separated by commas; default: any name."
     )
 
+    @property
+    def max_frame_bytes(self) -> int:
+        """The largest frame of any WebSocket: sound comes in base64, a third larger, with something around it."""
+        return self.chatbackend_max_body_bytes + 2**20
+
     def postgres(self) -> str | None:
         """Return the address of the PostgreSQL to use, None for the embedded SQLite."""
         return None if self.database_url is None else self.database_url.get_secret_value()
@@ -213,6 +221,11 @@ class Settings(BaseModel):
     def api_version(self, variable: str) -> str:
         """Return `<variable>_API_VERSION`, "" where none is set."""
         value: str = getattr(self, f"{variable.lower()}_api_version", "")
+        return value
+
+    def realtime_api_version(self, variable: str) -> str:
+        """Return `<variable>_REALTIME_API_VERSION`, "" where none is set."""
+        value: str = getattr(self, f"{variable.lower()}_realtime_api_version", "")
         return value
 
     def key(self, variables: tuple[str, ...]) -> str:

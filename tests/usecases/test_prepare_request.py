@@ -162,3 +162,13 @@ async def test_a_provider_is_asked_to_go_on_in_the_background_only_where_it_keep
     assert (await prepared(items, keeps, asked(background=True))).background
     assert not (await prepared(items, keeps, asked())).background
     assert not (await prepared(items, ABLE, asked(background=True))).background
+
+
+async def test_a_request_that_keeps_so_many_items_loses_older_ones_for_room() -> None:
+    items: list[Item] = [Message(f"msg_{number}", "user", [InputText("x" * 40)]) for number in range(4)]
+    profile = ModelProfile(context_window=30, max_output_tokens=10)
+    deployment = Deployment("provider/m", "provider", "upstream-m", FakeModel([], profile))
+    prepare = PrepareRequest(FakeAttachments())
+    for keeps, left in ((None, 4), (1, 2), (3, 3)):
+        shaped = await prepare.shaped(ModelRequest("m", items, keeps=keeps), ME, deployment)
+        assert shaped.items == items[-left:]

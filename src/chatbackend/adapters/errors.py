@@ -13,13 +13,13 @@ from chatbackend.domain.errors import ChatError
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """How one class of error looks: HTTP status, OpenAI's type, a default code, Anthropic's type."""
+    """How one class of error looks: HTTP status, OpenAI's type, a default code, Anthropic's type, a socket's close."""
 
     status: int
     type: str
     code: str | None
     anthropic_type: str
-    close_code: int | None = None
+    close_code: int = 1008
 
 
 _INVALID = "invalid_request_error"
@@ -37,16 +37,16 @@ TABLE: dict[type[ChatError], Mapped] = {
     errors.RateLimited: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", 1013),
     errors.Unavailable: Mapped(503, "server_error", "unavailable", "overloaded_error", 1013),
     errors.Internal: Mapped(500, "server_error", "server_error", "api_error", 1011),
-    errors.UpstreamError: Mapped(502, "server_error", "upstream_error", "api_error"),
-    errors.UpstreamTimeout: Mapped(504, "server_error", "upstream_timeout", "timeout_error"),
-    errors.UpstreamCut: Mapped(502, "server_error", "upstream_cut", "api_error"),
-    errors.UpstreamOverloaded: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
-    errors.UpstreamBusy: Mapped(503, "server_error", "upstream_overloaded", "overloaded_error"),
+    errors.UpstreamError: Mapped(502, "server_error", "upstream_error", "api_error", 1011),
+    errors.UpstreamTimeout: Mapped(504, "server_error", "upstream_timeout", "timeout_error", 1011),
+    errors.UpstreamCut: Mapped(502, "server_error", "upstream_cut", "api_error", 1011),
+    errors.UpstreamOverloaded: Mapped(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", 1013),
+    errors.UpstreamBusy: Mapped(503, "server_error", "upstream_overloaded", "overloaded_error", 1013),
     errors.UpstreamRefused: Mapped(400, _INVALID, "invalid_prompt", _INVALID),
     errors.UpstreamLacks: Mapped(404, _INVALID, "not_found", "not_found_error"),
-    errors.UpstreamTooLarge: Mapped(413, _INVALID, "request_too_large", "request_too_large"),
+    errors.UpstreamTooLarge: Mapped(413, _INVALID, "request_too_large", "request_too_large", 1009),
     errors.UpstreamUnprocessable: Mapped(422, _INVALID, "unprocessable", _INVALID),
-    errors.UpstreamDenied: Mapped(502, "server_error", "upstream_denied", "api_error"),
+    errors.UpstreamDenied: Mapped(502, "server_error", "upstream_denied", "api_error", 1011),
 }
 
 _FAILURES = {"rate_limit_exceeded": (429, "rate_limit_error"), "invalid_prompt": (400, _INVALID)}

@@ -16,6 +16,7 @@ from chatbackend.bootstrap.engine import Base, Engine
 from chatbackend.bootstrap.files import files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
+from chatbackend.bootstrap.realtime import realtime_routes
 from chatbackend.bootstrap.routing import blamed, read_file
 from chatbackend.bootstrap.stores import open_stores
 from chatbackend.bootstrap.truth import open_spool
@@ -145,6 +146,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | Non
     limit = base.settings.chatbackend_max_body_bytes
     watch = KeyWatch(resolver.still_valid, report, base.clock.now)
     base.tasks(watch.run, name="key watch")
+    sockets = PerUser(base.settings.chatbackend_max_sockets_per_user, what="sockets", code="too_many_sockets")
     rows = Unflushed(base.truth) if isinstance(base.truth, SqliteDatabase) else base.truth
     stored = Ledger(
         rows,
@@ -161,7 +163,8 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | Non
     parts = (
         *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
-        *_conversations(base, engine, watch, limit=limit),
+        *_conversations(base, engine, watch, sockets, limit=limit),
+        realtime_routes(base, generate, ledger, watch, sockets=sockets),
         ClientSecretRoutes(ClientSecrets(base.truth), now=base.clock.now, new_id=base.ids),
         base.files,
         MetricsRoutes(base.metrics),
@@ -237,7 +240,7 @@ def _fronts(base: Base, generate: Generate, ledger: CountedLedger) -> tuple[Chat
 
 
 def _conversations(
-    base: Base, engine: Engine, watch: KeyWatch, *, limit: int
+    base: Base, engine: Engine, watch: KeyWatch, sockets: PerUser, *, limit: int
 ) -> tuple[ConversationRoutes, ConversationStreams, ResponseSockets]:
     """Return the routes of the Conversations API, and the sockets, which follow conversations too."""
     conversations = Conversations(base.truth, base.clock, base.conversation_changes)
@@ -270,7 +273,7 @@ def _conversations(
                 conversation_log=log,
                 max_frame_bytes=limit,
             ),
-            PerUser(base.settings.chatbackend_max_sockets_per_user, what="sockets", code="too_many_sockets"),
+            sockets,
         ),
     )
 

@@ -36,7 +36,7 @@ class App:
         self.draining.begin(seconds)
         with anyio.move_on_after(seconds):
             await self._responses_ended()
-            while answering():  # noqa: ASYNC110 - uvicorn has no event for it
+            while answering() or self.draining.working:  # noqa: ASYNC110 - uvicorn has no event for it
                 await anyio.sleep(LOOK_S)
         for entry in self.live.at_work():
             if self.draining.elsewhere and isinstance(entry, Entry) and entry.movable:

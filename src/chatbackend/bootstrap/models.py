@@ -18,6 +18,7 @@ from chatbackend.infra.models.http_relay import HttpRelay
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.models.realtime_upstream import RealtimeUpstream
 from chatbackend.infra.models.socket_model import SocketModel
 from chatbackend.infra.models.socket_pool import SocketPool
 from chatbackend.infra.models.token_counter import RelayedCounter
@@ -120,6 +121,7 @@ class _Provider:
         self._endpoint = settings.endpoint(family.variable) or ""
         self._api = settings.api(family.variable)
         self._version = settings.api_version(family.variable)
+        self._realtime_version = settings.realtime_api_version(family.variable)
         self._credential = credential
         self._client = client
 
@@ -142,4 +144,11 @@ class _Provider:
         counting, counter = family.counting, None
         if counting is not None:
             counter = RelayedCounter(relay(counting.path), counting, codec.profile)
-        return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter)
+        realtime = self._realtime(name) if profile.realtime else None
+        return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter, realtime)
+
+    def _realtime(self, name: str) -> RealtimeUpstream | None:
+        if self._family.realtime is None:
+            return None
+        address = self._family.realtime(Address(self._endpoint, name, self._realtime_version))
+        return RealtimeUpstream(address, self._credential, lambda: self._client.tls)

@@ -1,15 +1,17 @@
 """Who acts, and whose rows they may see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatbackend.domain.errors import Forbidden
+from chatbackend.domain.realtime import Terms
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSecret:
     """A short-lived credential that a key made for a page in a browser; it ends with that key at the latest.
 
-    `expires_at` is in seconds since the epoch. `models` are the names it may ask by, None for any.
+    `expires_at` is in seconds since the epoch. `models` are the names it may ask by, None for any. `terms` hold its
+    realtime sessions.
     """
 
     tenant: str
@@ -18,6 +20,7 @@ class ClientSecret:
     key_id: str
     expires_at: int
     models: tuple[str, ...] | None = None
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True)

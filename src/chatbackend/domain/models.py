@@ -40,6 +40,7 @@ class ModelProfile:
     thinking: Literal["none", "adaptive", "budget"] = "adaptive"
     can_stop_thinking: bool = True  # takes the word that it should not think
     refuses: frozenset[str] = frozenset()
+    realtime: bool = False  # it is talked to, over its provider's Realtime API
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ AUTO = ToolChoice()
 class ModelRequest:
     """One call of a model, in our vocabulary.
 
-    `items` is the whole context in order; `passages` are what a file search found for it (already
-    inside `instructions` for models that read prompts; the `local` model answers from them).
+    `items` is the whole context in order; `passages` are what a file search found for it: told in
+    `instructions` to models that read prompts; the `local` model answers from them.
     `extra` holds request fields that we do not know: they are spoken only to a provider of `extra_dialect`.
     `hints` holds fields of that dialect which its own definition lets a server ignore: dropped elsewhere.
     """
@@ -105,6 +106,7 @@ class ModelRequest:
     stream: bool = True
     background: bool = False  # the provider shall go on by itself where it can, and keep what it says
     prefilled: bool = False  # the last item is the beginning of the answer
+    keeps: int | None = None  # the oldest items may be left out for room, but so many of the last; None: all stay
     passages: list[Passage] = field(default_factory=list[Passage])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     hints: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -11,6 +11,7 @@ from chatbackend.domain.errors import (
     UpstreamOverloaded,
     UpstreamRefused,
 )
+from chatbackend.domain.events import FinishReason
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.models import AUTO, PLAIN, FunctionTool, TextFormat, ToolChoice
@@ -171,6 +172,18 @@ def failed(error: ChatError) -> Outcome:
 COMPLETED = Outcome("completed")
 CANCELLED = Outcome("cancelled", detail="cancelled")
 TURNED = Outcome("incomplete", incomplete_reason=STEERED)
+_FINISHED: dict[FinishReason, Outcome] = {
+    "stop": COMPLETED,
+    "tool_calls": COMPLETED,
+    "refusal": COMPLETED,
+    "length": Outcome("incomplete", incomplete_reason="max_output_tokens"),
+    "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
+}
+
+
+def finished(reason: FinishReason) -> Outcome:
+    """Return the end of an answer that its provider has ended for this reason."""
+    return _FINISHED[reason]
 
 
 def interrupted() -> Outcome:

@@ -16,6 +16,7 @@ from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.routing import Route, Timeouts
 from chatbackend.domain.usage import Settlement
+from chatbackend.usecases.realtime_ports import RealtimeModel
 
 
 class Clock(Protocol):
@@ -137,6 +138,7 @@ class Deployment:
     """A model that can be asked for: its public name, who owns it, and how to reach it.
 
     `relays` pass requests through as they are, by the API that the provider speaks. `counter`: it counts tokens.
+    `realtime`: it can be talked to.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Deployment:
     model: Model
     relays: Mapping[Api, Relay] = field(default_factory=dict[Api, Relay])
     counter: TokenCounter | None = None
+    realtime: RealtimeModel | None = None
 
 
 class Models(Protocol):

@@ -56,13 +56,10 @@ class PrepareRequest:
     ) -> ModelRequest:
         """Return the request. Raises: InvalidRequest for what this model cannot take, NotFound for a file."""
         profile = deployment.model.profile
-        if ask.truncation == "auto":
-            room = profile.context_window - (ask.max_output_tokens or profile.max_output_tokens)
-            items = fitting(items, keep=len(ask.items), max_tokens=max(room, 1))
         request = ModelRequest(
             model=ask.model,
             items=items,
-            instructions=grounded(ask.instructions, passages) if profile.reads_passages else ask.instructions,
+            instructions=ask.instructions,
             tools=ask.tools,
             tool_choice=ask.tool_choice,
             parallel_tool_calls=ask.parallel_tool_calls,
@@ -79,21 +76,27 @@ class PrepareRequest:
             extra=ask.extra,
             hints=ask.hints,
             background=ask.background and profile.keeps_background,
+            keeps=len(ask.items) if ask.truncation == "auto" else None,
             extra_dialect="responses",
         )
         return await self.shaped(request, principal, deployment)
 
     async def shaped(self, request: ModelRequest, principal: Principal, deployment: Deployment) -> ModelRequest:
-        """Return a request as this deployment takes it: its own name of the model, files resolved.
+        """Return a request as this deployment takes it: named as there, what has room, files resolved, passages told.
 
         Raises: InvalidRequest for what this model cannot take, NotFound for a file.
         """
         profile = deployment.model.profile
-        refuse_unsupported(
-            request, profile
-        )  # once more, where answers are kept: a name may stand for another model now
-        items = [await self._resolved(item, principal, profile) for item in request.items]
-        return replace(request, model=deployment.upstream_name, items=items)
+        request = replace(
+            request,
+            model=deployment.upstream_name,
+            items=_that_fit(request, profile),
+            instructions=_instructions(request, profile),
+        )
+        # once more, where answers are kept: a name may stand for another model now
+        refuse_unsupported(request, profile)
+        request.items = [await self._resolved(item, principal, profile) for item in request.items]
+        return request
 
     async def _resolved(self, item: Item, principal: Principal, profile: ModelProfile) -> Item:
         if isinstance(item, Compaction):
@@ -116,3 +119,14 @@ class PrepareRequest:
                 return InputText(f"File {filename}:\n{text}")
             case _:
                 return part
+
+
+def _that_fit(request: ModelRequest, profile: ModelProfile) -> list[Item]:
+    if request.keeps is None:
+        return request.items
+    room = profile.context_window - (request.max_output_tokens or profile.max_output_tokens)
+    return fitting(request.items, keep=request.keeps, max_tokens=max(room, 1))
+
+
+def _instructions(request: ModelRequest, profile: ModelProfile) -> str | None:
+    return grounded(request.instructions, request.passages) if profile.reads_passages else request.instructions

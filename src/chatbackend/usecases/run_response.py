@@ -13,7 +13,7 @@ from chatbackend.domain.answer import Answer
 from chatbackend.domain.citations import CitationScanner
 from chatbackend.domain.context import outputs_first, question
 from chatbackend.domain.errors import ChatError, Gone, Internal, Unavailable
-from chatbackend.domain.events import FinishReason, ModelEvent
+from chatbackend.domain.events import ModelEvent
 from chatbackend.domain.items import FunctionCall, Item, SearchResult
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
@@ -26,6 +26,7 @@ from chatbackend.domain.responses import (
     Served,
     end,
     failed,
+    finished,
     interrupted,
 )
 from chatbackend.domain.usage import Settlement
@@ -49,13 +50,6 @@ from chatbackend.usecases.prepare_request import PrepareRequest
 from chatbackend.usecases.succeed_response import Succeed
 from chatbackend.usecases.turns import Turns
 
-_OUTCOMES: dict[FinishReason, Outcome] = {
-    "stop": COMPLETED,
-    "tool_calls": COMPLETED,
-    "refusal": COMPLETED,
-    "length": Outcome("incomplete", incomplete_reason="max_output_tokens"),
-    "content_filter": Outcome("incomplete", incomplete_reason="content_filter"),
-}
 RESERVE_PATIENCE_S = 30.0  # of a stream that needs more numbers, before it is given up
 RESERVE_RETRY_S = 0.2
 
@@ -230,7 +224,7 @@ class _Run:
                 if not await self._take(scanner.feed(event)):
                     return TURNED
         await self._take(scanner.end())
-        return _OUTCOMES[self._answer.finish or "stop"]
+        return finished(self._answer.finish or "stop")
 
     async def begin(self, call: Call, before: Settlement | None) -> None:
         """Write down an upstream call before it is made; see `Book.begin`."""

@@ -9,24 +9,41 @@ from openai.types.realtime import ClientSecretCreateResponse
 from chatbackend.adapters.api.client_secrets import client_secret_object, read
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret
+from chatbackend.domain.realtime import Terms
 
 
 def test_what_is_left_out_has_its_default() -> None:
     for body in (b"{}", b'{"session": {"type": "realtime"}}', b'{"expires_after": {}}', b'{"chatbackend": {}}'):
-        found = read(msgspec.json.decode(body))
-        assert (found.seconds, found.user, found.models) == (600, None, None)
+        found, terms = read(msgspec.json.decode(body))
+        assert (found.seconds, found.user, found.models, terms) == (600, None, None, Terms())
 
 
 def test_a_secret_is_bound_by_what_the_body_says() -> None:
-    found = read({"expires_after": {"seconds": 7200}, "chatbackend": {"user": "anna", "models": ["local", "a/b"]}})
+    found, _ = read({"expires_after": {"seconds": 7200}, "chatbackend": {"user": "anna", "models": ["local", "a/b"]}})
     assert (found.seconds, found.user, found.models) == (7200, "anna", ("local", "a/b"))
+
+
+def test_a_session_is_begun_as_the_body_says_and_its_model_is_the_only_one() -> None:
+    session = {"type": "realtime", "model": "azure/voice", "audio": {"output": {"voice": "cedar"}}, "x": 1}
+    held = {"instructions": "Be kind.", "vector_store_ids": ["vs_1"], "client_tools": ["lamp"]}
+    found, terms = read({"session": session, "chatbackend": held})
+    assert found.models == ("azure/voice",)
+    begun = {"audio": {"output": {"voice": "cedar"}}, "x": 1}
+    assert terms == Terms("azure/voice", begun, "Be kind.", ("vs_1",), client_tools=("lamp",))
+
+
+def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
+    terms = Terms("azure/voice", {"instructions": "Hi."}, "Secret words.", ("vs_secret",))
+    secret = ClientSecret("t", "app", "app", "key_1", 1_800_000_000, None, terms)
+    shown = client_secret_object("ek_1", secret, session_id="sess_1")
+    assert (shown["session"]["model"], shown["session"]["instructions"]) == ("azure/voice", "Hi.")
+    assert "ecret" not in str(shown)
 
 
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
-        ({"session": {"type": "realtime", "model": "gpt-realtime"}}, "session.model", "unsupported_parameter"),
-        ({"session": {"type": "realtime", "tools": []}}, "session.tools", "unsupported_parameter"),
+        ({"session": {"type": "realtime", "model": ""}}, "session", None),
         ({"session": {"type": "transcription"}}, "session.type", "unsupported_parameter"),
         ({"session": {"type": "other"}}, "session", None),
         ({"session": "realtime"}, "session", None),

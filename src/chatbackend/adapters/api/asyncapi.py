@@ -1,11 +1,11 @@
-"""The AsyncAPI document of `WS /v1/responses`: the commands it takes and the events it sends.
+"""The AsyncAPI document: the commands that sockets take and the events that they send.
 
 Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from typing import Any
 
-from chatbackend.adapters.api import openapi
+from chatbackend.adapters.api import openapi, realtime_channel
 from chatbackend.adapters.api.conversation_events import DELETED, PREFIX
 from chatbackend.adapters.api.schemas import (
     ANY,
@@ -47,14 +47,17 @@ def document(*, version: str) -> dict[str, Any]:
                 "security": [_security("bearer"), _security("browser")],
             }
         },
-        "channels": {"responses": _channel()},
+        "channels": {"responses": _channel(), "realtime": realtime_channel.channel()},
         "operations": {
             "command": _operation("receive", commands()),
             "event": _operation("send", {**events(), **own_events(), **conversation_events()}),
+            **realtime_channel.operations(),
         },
         "components": {
             "schemas": openapi.schemas(),
-            "messages": {name: _message(name, shape) for name, shape in _messages().items()},
+            "messages": {
+                name: _message(name, shape) for name, shape in {**_messages(), **realtime_channel.messages()}.items()
+            },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}, "browser": _browser()},
         },
     }

@@ -1,10 +1,11 @@
 """Shapes of `POST /v1/realtime/client_secrets`.
 
-Source: the `openai` package, `types/realtime/client_secret_create_params.py`. What a secret is bound to is ours, under
-`chatbackend`; a session is not configured by it, since `WS /v1/responses` knows no session.
+Source: the `openai` package, `types/realtime/client_secret_create_params.py`. A `session` is what realtime sessions
+begin with. What a secret is bound to is ours, under `chatbackend`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -12,8 +13,10 @@ from msgspec import Meta, Struct
 from chatbackend.adapters.api.checking import checked
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret
+from chatbackend.domain.realtime import Terms
 
 DEFAULT_S = 600
+MAX_INSTRUCTIONS = 32_768
 
 
 class ExpiresAfter(Struct, forbid_unknown_fields=True):
@@ -24,18 +27,26 @@ class ExpiresAfter(Struct, forbid_unknown_fields=True):
 
 
 class SecretSession(Struct):
-    """What the SDK's type demands; `realtime` alone is taken, and nothing beside it."""
+    """What a realtime session begins with: any field of GA's configuration, which its provider judges."""
 
     type: Literal["realtime", "transcription"] = "realtime"
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
 class Binding(Struct, forbid_unknown_fields=True):
-    """Whom the secret acts as, and which models it may name."""
+    """Whom the secret acts as, which models it may name, and what its realtime sessions are held to.
+
+    `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
+    `client_tools` are the names that its own functions may have.
+    """
 
     user: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     models: (
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(min_length=1, max_length=64)] | None
     ) = None
+    instructions: Annotated[str, Meta(max_length=MAX_INSTRUCTIONS)] | None = None
+    vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)] | None = None
+    client_tools: Annotated[list[str], Meta(max_length=128)] | None = None
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -44,6 +55,17 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
     expires_after: ExpiresAfter | None = None
     session: SecretSession | None = None
     chatbackend: Binding | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """What its realtime sessions are held to."""
+        held = self.chatbackend or Binding()
+        return Terms(
+            None if self.session is None else self.session.model,
+            instructions=held.instructions or "",
+            vector_stores=tuple(held.vector_store_ids or ()),
+            client_tools=None if held.client_tools is None else tuple(held.client_tools),
+        )
 
     @property
     def seconds(self) -> int:
@@ -59,15 +81,21 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
     def models(self) -> tuple[str, ...] | None:
         """The names of models that it may ask by."""
         models = None if self.chatbackend is None else self.chatbackend.models
+        if models is None and self.session is not None and self.session.model is not None:
+            models = [self.session.model]
         return None if models is None else tuple(models)
 
 
-def read(body: Mapping[str, Any]) -> ClientSecretRequest:
-    """Read a request. Raises: InvalidRequest naming the field."""
+def read(body: Mapping[str, Any]) -> tuple[ClientSecretRequest, Terms]:
+    """Read a request, and what its realtime sessions are held to. Raises: InvalidRequest naming the field."""
     wanted = checked(body, ClientSecretRequest)
-    if wanted.session is not None:
-        _refuse_configuration(body["session"])
-    return wanted
+    if wanted.session is None:
+        return wanted, wanted.terms
+    if wanted.session.type != "realtime":
+        message = "Sessions for transcription alone are not taken; a realtime session transcribes its input, too."
+        raise InvalidRequest(message, param="session.type", code="unsupported_parameter")
+    begun = {name: value for name, value in body["session"].items() if name not in ("type", "model")}
+    return wanted, replace(wanted.terms, session=begun)
 
 
 def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -> dict[str, Any]:
@@ -76,15 +104,12 @@ def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -
     return {
         "value": value,
         "expires_at": secret.expires_at,
-        "session": {"id": session_id, "object": "realtime.session", "type": "realtime"},
+        "session": {
+            **secret.terms.session,
+            "id": session_id,
+            "object": "realtime.session",
+            "type": "realtime",
+            **({} if secret.terms.model is None else {"model": secret.terms.model}),
+        },
         "chatbackend": {"user": user, "models": None if secret.models is None else list(secret.models)},
     }
-
-
-def _refuse_configuration(session: Mapping[str, Any]) -> None:
-    given = next((f"session.{name}" for name, value in session.items() if (name, value) != ("type", "realtime")), None)
-    if given is not None:
-        message = (
-            f"'{given}' is not supported yet: a secret is for WS /v1/responses, which has no session to configure."
-        )
-        raise InvalidRequest(message, param=given, code="unsupported_parameter")

@@ -26,7 +26,7 @@ Use the official `openai` SDK with this server's `/v1` as base URL and an API ke
 ## Machine-readable
 
 - [OpenAPI](/openapi.json): every HTTP route
-- [AsyncAPI](/asyncapi.json): the WebSocket at /v1/responses
+- [AsyncAPI](/asyncapi.json): the WebSockets at /v1/responses and /v1/realtime
 - [Reference](/docs): the same for people
 
 ## Routes

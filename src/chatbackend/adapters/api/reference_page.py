@@ -111,8 +111,15 @@ def _answers(responses: Mapping[str, Any]) -> str:
 def _sockets(document: Mapping[str, Any]) -> str:
     messages = document["components"]["messages"]
     parts = [f"<p><code>WS /v1/responses</code>. {_prose(document['info']['description'])}</p>"]
-    for title, name in (("Commands", "command"), ("Events", "event")):
-        parts.append(f"<h3>{title}</h3>")
+    realtime = document["channels"]["realtime"]
+    about = f"<p><code>WS {realtime['address']}</code>. {_prose(realtime['description'])}</p>"
+    for title, name in (
+        ("Commands", "command"),
+        ("Events", "event"),
+        ("Realtime: commands", "realtime_command"),
+        ("Realtime: events", "realtime_event"),
+    ):
+        parts.append(f"{about if name == 'realtime_command' else ''}<h3>{title}</h3>")
         for each in document["operations"][name]["messages"]:
             message = messages[each["$ref"].rpartition("/")[2]]
             head = f"<code>{escape(message['name'])}</code> <span>{_prose(message.get('summary', ''))}</span>"

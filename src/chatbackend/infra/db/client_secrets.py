@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, select
 
 from chatbackend.domain.identity import ClientSecret
+from chatbackend.domain.realtime import Terms
 from chatbackend.infra.db.tables.keys import API_KEYS, CLIENT_SECRETS
 from chatbackend.infra.db.transaction import Database, Transaction, adding, one
 
@@ -36,6 +37,7 @@ class ClientSecrets:
             "key_id": secret.key_id,
             "expires_at": secret.expires_at,
             "models": None if secret.models is None else msgspec.json.encode(secret.models),
+            "terms": msgspec.json.encode(secret.terms),
         }
 
         async def work(tx: Transaction) -> None:
@@ -52,7 +54,13 @@ class ClientSecrets:
                 return None
             models = None if row["models"] is None else msgspec.json.decode(row["models"], type=tuple[str, ...])
             return ClientSecret(
-                row["tenant"], row["account"], row["owner"], row["key_id"], row["expires_at"], models=models
+                row["tenant"],
+                row["account"],
+                row["owner"],
+                row["key_id"],
+                expires_at=row["expires_at"],
+                models=models,
+                terms=Terms() if row["terms"] is None else msgspec.json.decode(row["terms"], type=Terms),
             )
 
         return await self._database.read(work)

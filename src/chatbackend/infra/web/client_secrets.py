@@ -17,6 +17,7 @@ MAX_BODY_BYTES = 65_536
 FOR_BROWSERS = frozenset(
     (
         ("WEBSOCKET", "/v1/responses"),
+        ("WEBSOCKET", "/v1/realtime"),
         ("GET", "/v1/responses/{response_id}"),
         ("GET", "/v1/responses/{response_id}/input_items"),
         ("GET", "/v1/conversations"),
@@ -45,7 +46,7 @@ class ClientSecretRoutes:
         if header(request.scope["headers"], b"idempotency-key") is not None:  # who sends one relies on it
             message = "Idempotency-Key is not known here: a secret is shown once, and kept as its hash alone."
             raise InvalidRequest(message, code="idempotency_unsupported")
-        wanted = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
+        wanted, terms = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
         caller = request.principal
         made = ClientSecret(
             caller.tenant,
@@ -54,6 +55,7 @@ class ClientSecretRoutes:
             caller.key_id,
             expires_at=int(self._now()) + wanted.seconds,
             models=wanted.models,
+            terms=terms,
         )
         value = FOR_A_BROWSER + secrets.token_urlsafe(32)
         await self._stored.add(made, hash_key(value))

@@ -20,11 +20,13 @@ class Draining:
     """Whether the server stops, and who is to be told. `seconds`: how long what runs may still take.
 
     `elsewhere`: others go on meanwhile, so that whoever has nothing to wait for here is better off with them.
+    `working`: how many answers are given over sockets that belong to these alone.
     """
 
     elsewhere: bool = False
     begun: bool = False
     seconds: float = 0.0
+    working: int = 0
     _open: dict[Told, None] = field(default_factory=dict[Told, None])  # in the order that they came
 
     def refuse(self, method: str, pattern: str) -> None:
@@ -46,6 +48,15 @@ class Draining:
             yield
         finally:
             del self._open[told]
+
+    @contextmanager
+    def at_work(self) -> Generator[None]:
+        """Let the server wait, as long as it waits for anything, for what is done in this context."""
+        self.working += 1
+        try:
+            yield
+        finally:
+            self.working -= 1
 
     def begin(self, seconds: float) -> None:
         """Say that the server stops: nothing new is taken."""

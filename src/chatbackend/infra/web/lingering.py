@@ -41,6 +41,13 @@ class LingeringWebSocket(WebSocketsSansIOProtocol):
         if not self._lingers:
             super().data_received(data)
 
+    def keepalive_timeout(self) -> None:
+        """Give up on a client that has not answered, unless we do not read: its answer may lie there unread."""
+        if self.read_paused:
+            self.pong_timer = self.loop.call_later(self.config.ws_ping_timeout or 0, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
+
     def handle_parser_exception(self) -> None:
         """Send the close frame that the protocol has made, and linger."""
         closing = self.conn.close_sent

@@ -47,9 +47,18 @@ class Outbox:
         """Add a response's event, waiting for room. Raises: SlowConsumer when nothing leaves for `stall_s`."""
         while self._event_bytes and self._event_bytes + len(event) > self._max_event_bytes:
             await self._some_taken()
+        self.add(event, lane)
+
+    def add(self, event: bytes, lane: Lane = None) -> None:
+        """Add an event at once. Who adds events so waits for `room` before it makes more."""
         self._waiting.append((event, lane, False))
         self._event_bytes += len(event)
         self._filled.set()
+
+    async def room(self) -> None:
+        """Return once what waits is within the bound. Raises: SlowConsumer when nothing leaves for `stall_s`."""
+        while self._event_bytes > self._max_event_bytes:
+            await self._some_taken()
 
     async def emptied(self) -> None:
         """Return once everything has left."""

@@ -7,20 +7,35 @@ from urllib.parse import quote, urlsplit
 
 from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.adapters.providers.family import Address, Family
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address
 
 _WRITTEN = ("/openai/v1", "/openai")  # how much of the path an operator may have copied
 
 
 def url(address: Address, path: str) -> str:
     """Return where a deployment is called: by its name in the path with a dated version, else by the v1 API."""
-    resource = address.endpoint.rstrip("/")
-    if urlsplit(resource).path:
-        for written in _WRITTEN:
-            resource = resource.removesuffix(written)
+    resource = _resource(address)
     if not address.version:
         return f"{resource}/openai/v1{path}"
     place = "" if path.startswith("/responses") else f"/deployments/{quote(address.model, safe='')}"
     return f"{resource}/openai{place}{path}?api-version={quote(address.version, safe='')}"
+
+
+def realtime(address: Address) -> RealtimeAddress:
+    """Return where sessions with a deployment are; with a dated version, those of the preview API."""
+    resource = _resource(address)
+    if not address.version:
+        return realtime_address(f"{resource}/openai/v1/realtime", {"model": address.model})
+    query = {"api-version": address.version, "deployment": address.model}
+    return realtime_address(f"{resource}/openai/realtime", query, "beta")
+
+
+def _resource(address: Address) -> str:
+    resource = address.endpoint.rstrip("/")
+    if urlsplit(resource).path:
+        for written in _WRITTEN:
+            resource = resource.removesuffix(written)
+    return resource
 
 
 def api_key(key: str) -> dict[str, str]:
@@ -40,4 +55,5 @@ AZURE = Family(
     url=url,
     socket_codec=OPENAI.socket_codec,
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
+    realtime=realtime,
 )

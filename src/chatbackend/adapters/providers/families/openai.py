@@ -3,16 +3,19 @@
 Source: https://platform.openai.com/docs/models and its guide to reasoning models.
 """
 
+from chatbackend.adapters.providers.codec import endpoint_url
 from chatbackend.adapters.providers.counting import BY_RESPONSES
-from chatbackend.adapters.providers.family import Facts, Family
+from chatbackend.adapters.providers.family import Address, Facts, Family
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address
 from chatbackend.domain.models import ModelProfile
 
 _SAMPLING = ("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias")
 _REASONS = {"system_role": "developer", "refuses": [*_SAMPLING, "verbosity"], "max_output_tokens": 100_000}
 # A model that is not reached by any pattern is taken at its word: servers of many makers stand behind this address.
 FACTS: Facts = (
+    (r"realtime", {"realtime": True}),
     (r"\b(gpt-3\.5|gpt-35|gpt-4|chatgpt)", {"thinking": "none", "refuses": ["reasoning_effort", "verbosity"]}),
     (r"\bgpt-4\.1", {"context_window": 1_047_576, "max_output_tokens": 32_768}),
     (r"\bo[134](-|$)", {**_REASONS, "context_window": 200_000}),
@@ -26,6 +29,13 @@ FACTS: Facts = (
     # From 5.1 on they sample as soon as they do not reason, which the request decides: the provider judges that.
     (r"\bgpt-5(\.\d+)?-chat", {"thinking": "none", "refuses": ["reasoning_effort", "verbosity"]}),
 )
+
+
+def realtime(address: Address) -> RealtimeAddress:
+    """Return where sessions with a model are."""
+    return realtime_address(endpoint_url(address.endpoint, "/realtime"), {"model": address.model})
+
+
 OPENAI = Family(
     "openai",
     "OPENAI",
@@ -36,4 +46,5 @@ OPENAI = Family(
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
     counting=BY_RESPONSES,
     socket_codec=ResponsesCodec,
+    realtime=realtime,
 )

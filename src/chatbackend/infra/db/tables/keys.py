@@ -25,6 +25,7 @@ CLIENT_SECRETS = Table(
     text("key_id"),  # of the key that made it
     integer("expires_at"),  # seconds
     blob("models", null=True),  # JSON: the names it may ask by; NULL: any
+    blob("terms", null=True),  # JSON: what its realtime sessions are held to; NULL: nothing
 )
 Index("client_secrets_by_end", CLIENT_SECRETS.c.expires_at)
 

@@ -1,0 +1,61 @@
+"""The part of the AsyncAPI document about `WS /v1/realtime`, whose events are OpenAI's own.
+
+Source: the `openai` package, types/realtime; https://www.asyncapi.com/docs/reference/specification/v3.0.0
+"""
+
+from typing import Any
+
+from chatbackend.adapters.api.schemas import FLAG, SECONDS, TEXT, Schema, kind, said, whole
+
+ADDRESS = "/v1/realtime"
+_ABOUT = (
+    "Talk to a model in realtime: OpenAI's Realtime protocol, GA or beta. Azure's clients find it at "
+    "`/openai/v1/realtime` and `/openai/realtime`, too."
+)
+
+
+def messages() -> dict[str, Schema]:
+    """Return what both sides say, by name."""
+    return {**_commands(), **_events()}
+
+
+def channel() -> dict[str, Any]:
+    """Return the channel."""
+    query = {
+        "type": "object",
+        "properties": {
+            "model": said(TEXT, "Any name of a model; Azure's older path has `deployment` instead."),
+            "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
+        },
+    }
+    return {
+        "address": ADDRESS,
+        "description": _ABOUT,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages()},
+        "bindings": {"ws": {"method": "GET", "query": query, "bindingVersion": "0.1.0"}},
+    }
+
+
+def operations() -> dict[str, Any]:
+    """Return what clients may send, and what they are sent."""
+    return {"realtime_command": _operation("receive", _commands()), "realtime_event": _operation("send", _events())}
+
+
+def _commands() -> dict[str, Schema]:
+    about = "Any client event of the protocol: `session.update`, `conversation.item.create`, `response.create`..."
+    return {"realtime.client_event": whole(about, ("event_id",), type=TEXT, event_id=TEXT)}
+
+
+def _events() -> dict[str, Schema]:
+    about = "Any server event of the protocol; `session.created` is the first, `error` ends nothing."
+    expiring = "chatbackend.session.expiring"
+    return {
+        "realtime.server_event": whole(about, type=TEXT, event_id=TEXT),
+        expiring: whole("The session ends soon.", type=kind(expiring), event_id=TEXT, expires_at=SECONDS),
+    }
+
+
+def _operation(action: str, shapes: dict[str, Schema]) -> dict[str, Any]:
+    here = "#/channels/realtime"
+    told = [{"$ref": f"{here}/messages/{name}"} for name in shapes]
+    return {"action": action, "channel": {"$ref": here}, "messages": told}

@@ -1,0 +1,1 @@
+"""Realtime sessions in text for models that have no Realtime API of their own."""

@@ -1,0 +1,24 @@
+"""Where the Realtime API of a provider is, and which dialect it speaks there.
+
+Source: the `openai` package (resources/realtime, lib/azure); Azure's page on realtime audio over WebSockets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from chatbackend.domain.realtime import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeAddress:
+    """The address of one model's sessions, `ws:` or `wss:`."""
+
+    url: str
+    dialect: Dialect = "ga"
+
+
+def realtime_address(url: str, query: Mapping[str, str], dialect: Dialect = "ga") -> RealtimeAddress:
+    """Return the address of sessions for the HTTP address of their API."""
+    pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+    return RealtimeAddress(f"ws{url.removeprefix('http')}?{pairs}", dialect)

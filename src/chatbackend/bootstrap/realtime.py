@@ -1,0 +1,40 @@
+"""Realtime sessions composed."""
+
+from chatbackend.bootstrap.engine import Base
+from chatbackend.domain.limits import PerUser
+from chatbackend.infra.web.key_watch import KeyWatch
+from chatbackend.infra.web.realtime import RealtimeRoutes
+from chatbackend.infra.web.relayed_session import RelayedSessions, RelayPorts
+from chatbackend.infra.web.text_sessions import TextSessionPorts, TextSessions
+from chatbackend.usecases.generate import Generate
+from chatbackend.usecases.open_realtime import OpenRealtime
+from chatbackend.usecases.ports import RelayLedger
+
+
+def realtime_routes(
+    base: Base, generate: Generate, ledger: RelayLedger, watch: KeyWatch, *, sockets: PerUser
+) -> RealtimeRoutes:
+    """Return the routes; `sockets` counts those of every kind."""
+    opening = OpenRealtime(base.ask)
+    ports = RelayPorts(
+        opening,
+        ledger,
+        base.files.search,
+        watch=watch,
+        draining=base.draining,
+        clock=base.clock,
+        new_id=base.ids,
+        max_frame_bytes=base.settings.max_frame_bytes,
+        ping_s=base.settings.chatbackend_ping_s,
+    )
+    bridge = TextSessions(
+        TextSessionPorts(
+            generate,
+            base.files.search,
+            watch,
+            draining=base.draining,
+            new_id=base.ids,
+            max_frame_bytes=base.settings.chatbackend_max_body_bytes,
+        )
+    )
+    return RealtimeRoutes(opening, RelayedSessions(ports), sockets, new_id=base.ids, bridge=bridge)

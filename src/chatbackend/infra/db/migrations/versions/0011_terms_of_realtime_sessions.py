@@ -1,0 +1,20 @@
+"""What realtime sessions of client secrets are held to."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+phase = "expand"
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.add_column("client_secrets", sa.Column("terms", sa.LargeBinary(), nullable=True))
+
+
+def downgrade() -> None:
+    """Undo."""
+    op.drop_column("client_secrets", "terms")

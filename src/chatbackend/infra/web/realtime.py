@@ -1,0 +1,69 @@
+"""`WS /v1/realtime`, and Azure's paths of it: the handshake, and who serves what comes after it.
+
+A model with a Realtime API of its own is relayed to; any other is talked to in text, by a bridge.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from chatbackend.adapters.realtime import handshake
+from chatbackend.adapters.realtime.handshake import Handshake
+from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.limits import PerUser
+from chatbackend.infra.web.beta_front import spoken_in_ga
+from chatbackend.infra.web.http import Request
+from chatbackend.infra.web.routes import Route
+from chatbackend.usecases.open_realtime import OpenRealtime
+from chatbackend.usecases.ports import NewId
+
+PATH = "/v1/realtime"
+Serve = Callable[[Request, Handshake], Awaitable[None]]  # an accepted socket, to its end
+
+
+class RealtimeRoutes:
+    """Makes a session of every handshake; `per_user` bounds how many sockets one user has.
+
+    `relay` serves models with a Realtime API, `bridge` all others, in GA alone; without one they are refused.
+    """
+
+    def __init__(
+        self, opening: OpenRealtime, relay: Serve, per_user: PerUser, *, new_id: NewId, bridge: Serve | None = None
+    ) -> None:
+        self._opening = opening
+        self._relay = relay
+        self._per_user = per_user
+        self._new_id = new_id
+        self._bridge = bridge
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [("WEBSOCKET", PATH, self.connect)]
+
+    async def connect(self, request: Request) -> None:
+        """Talk to a model in realtime.
+
+        Raises, before it is accepted: InvalidRequest, Forbidden, NotFound, RateLimited.
+        """
+        offered = request.scope.get("subprotocols", ())
+        beta = request.headers.get("openai-beta")
+        secret = request.principal.secret
+        default = None if secret is None else secret.terms.model
+        wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta, default=default)
+        request.principal.check_model(wanted.model)
+        serve = self._server_of(request, wanted)
+        with self._per_user.room(request.principal):
+            headers = [(b"x-request-id", request.request_id.encode())]
+            await request.send(
+                {"type": "websocket.accept", "subprotocol": wanted.subprotocol, "headers": headers},
+            )
+            await serve()
+
+    def _server_of(self, request: Request, wanted: Handshake) -> Callable[[], Awaitable[None]]:
+        """Return what serves the socket once it is accepted. Raises: NotFound, InvalidRequest."""
+        if self._opening.talks(wanted.model):
+            return partial(self._relay, request, wanted)
+        if self._bridge is None:
+            message = f"'{wanted.model}' cannot be talked to in realtime."
+            raise InvalidRequest(message, param="model", code="unsupported_by_model")
+        front = request if wanted.dialect == "ga" else spoken_in_ga(request, self._new_id)
+        return partial(self._bridge, front, wanted)

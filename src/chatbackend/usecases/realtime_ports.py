@@ -1,0 +1,50 @@
+"""What realtime sessions need of the world."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from chatbackend.domain.realtime import Dialect, Ended
+
+
+class RealtimeLink(Protocol):
+    """An open session at a provider.
+
+    Frames are `str` (text) or `bytes` (binary). `secrets` must never be shown to anybody.
+    """
+
+    @property
+    def secrets(self) -> Sequence[str]: ...
+
+    @property
+    def ended(self) -> Ended:
+        """How the provider closed, once `frames` has ended."""
+        ...
+
+    def frames(self) -> AsyncIterator[str | bytes]:
+        """Yield what the provider sends, until either side closes. While nobody takes, the provider is held back."""
+        ...
+
+    async def send(self, frame: str | bytes) -> None:
+        """Send; waits while too many bytes wait to be taken. What is sent after the end is dropped."""
+        ...
+
+    async def alive(self) -> None:
+        """Ask for a sign of life, and return when it came (or the session has ended)."""
+        ...
+
+    async def close(self, ended: Ended) -> None:
+        """Close, with code and reason; returns once that is done or has taken too long."""
+        ...
+
+
+class RealtimeModel(Protocol):
+    """A model that can be talked to in realtime, at one provider."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the provider speaks."""
+        ...
+
+    async def connect(self, timeout_s: float) -> RealtimeLink:
+        """Open a session. Raises: UpstreamError (and below)."""
+        ...

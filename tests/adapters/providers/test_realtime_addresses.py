@@ -1,0 +1,44 @@
+"""Where sessions with a model are, and in which dialect."""
+
+import pytest
+
+from chatbackend.adapters.providers.families.azure import AZURE
+from chatbackend.adapters.providers.families.openai import OPENAI
+from chatbackend.adapters.providers.family import Address, Family, profile_of
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "expected"),
+    [
+        (
+            OPENAI,
+            Address("https://api.openai.com/v1", "gpt-realtime"),
+            "wss://api.openai.com/v1/realtime?model=gpt-realtime",
+        ),
+        (OPENAI, Address("http://127.0.0.1:1", "a/b &c"), "ws://127.0.0.1:1/v1/realtime?model=a%2Fb%20%26c"),
+        (
+            AZURE,
+            Address("https://x.openai.azure.com/", "voice"),
+            "wss://x.openai.azure.com/openai/v1/realtime?model=voice",
+        ),
+        (AZURE, Address("https://x/openai/v1", "voice"), "wss://x/openai/v1/realtime?model=voice"),
+    ],
+)
+def test_ga_is_asked_by_the_model(family: Family, address: Address, expected: str) -> None:
+    assert family.realtime is not None
+    assert family.realtime(address) == RealtimeAddress(expected, "ga")
+
+
+def test_the_preview_of_azure_is_asked_by_its_version_and_speaks_beta() -> None:
+    assert AZURE.realtime is not None
+    found = AZURE.realtime(Address("https://x", "my voice", "2025-04-01-preview"))
+    url = "wss://x/openai/realtime?api-version=2025-04-01-preview&deployment=my%20voice"
+    assert found == RealtimeAddress(url, "beta")
+
+
+@pytest.mark.parametrize(
+    ("name", "talks"), [("gpt-realtime-mini", True), ("gpt-4o-realtime-preview", True), ("gpt-5", False)]
+)
+def test_a_model_that_is_talked_to_is_known_by_its_name(name: str, talks: bool) -> None:  # noqa: FBT001 - a case
+    assert [profile_of(family, name).realtime for family in (OPENAI, AZURE)] == [talks, talks]
