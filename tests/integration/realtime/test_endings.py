@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.realtime.conftest import VENDOR_KEY
+from tests.support import sdk
 from tests.support.realtime_client import realtime
 from tests.support.realtime_upstream import RealtimeUpstream
 from tests.support.server import Server, serving
@@ -122,3 +123,33 @@ async def test_azure_is_dialled_at_its_preview_where_that_is_configured(
             temperate = {"type": "session.update", "session": {"temperature": 0.7}}
             await client.send(temperate)
             assert (await client.recv())["session"]["temperature"] == 0.7
+
+
+async def test_a_user_has_at_most_so_many_sessions(provider: RealtimeUpstream, tmp_path: Path) -> None:
+    limited = settings(provider, CHATBACKEND_MAX_SOCKETS_PER_USER="1")
+    async with serving(tmp_path, limited) as server, realtime(server, f"{GA}realtime") as first:
+        await first.recv()
+        with pytest.raises(InvalidStatus) as refused:
+            async with realtime(server, f"{GA}realtime"):
+                pass
+        assert refused.value.response.status_code == 429
+        assert b"too_many_sockets" in bytes(refused.value.response.body or b"")
+
+
+async def test_no_credential_is_in_the_log(provider: RealtimeUpstream, tmp_path: Path) -> None:
+    async with serving(tmp_path, settings(provider, CHATBACKEND_LOG_LEVEL="debug")) as server:
+        async with sdk.async_client(server) as client:
+            secret = (await client.realtime.client_secrets.create()).value
+        offered = ["realtime", f"openai-insecure-api-key.{secret}"]
+        asked = f"{GA}realtime-leaks&api-key=sk-canary-in-the-query"
+        async with realtime(server, asked, key="", offered=offered) as client:
+            await client.recv()
+            await client.recv()
+            await provider.sessions[-1].close(1008, f"{VENDOR_KEY} is bad")
+            await client.closed()
+        with pytest.raises(InvalidStatus):
+            async with realtime(server, asked, key="sk-canary-in-a-header"):
+                pass
+        log = server.log()
+        assert "socket" in log
+        assert [key for key in (secret, VENDOR_KEY, server.key, "canary") if key in log] == []

@@ -100,9 +100,10 @@ class _Session:
                 await self._run()
         except Exception as error:  # the edge of a socket
             _log.error("socket failed", request_id=self._request.request_id, exc_info=error)
+        finally:  # whatever ended it: no provider is left behind, and no bill open
             self._end(1011, "internal error")
-        closing = self._closing or Close(Ended(1011), Ended(1001))
-        await self._close(closing)
+            closing = self._closing or Close(Ended(1011), Ended(1001))
+            await self._close(closing)
         _log.info(
             "socket",
             route="/v1/realtime",
@@ -213,8 +214,8 @@ class _Session:
         deployment = self._opened.deployment
         model = deployment.name if began.model is None else f"{deployment.provider}/{began.model}"
         call = Call(self._ports.new_id("call"), 1, model)
+        self._calls[began.key] = call  # before it is written: the session may end meanwhile, and settle it
         await self._ports.ledger.started(self._request.principal, call)
-        self._calls[began.key] = call
 
     async def _run_tool(self, tool: RunTool) -> None:
         """Search the files, beside both legs; whatever goes wrong is the model's to say."""
