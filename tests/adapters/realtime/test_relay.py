@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeErrorEvent
 
@@ -206,6 +206,12 @@ def test_the_end_of_the_server_is_told_to_who_wants_to_know() -> None:
     assert shown(relay(opted_in=True).draining(3.0))[0]["seconds"] == 3.0
     assert relay().draining(3.0) == []
     assert relay().ended(Ended(1012, "the server stops")) == [Close(Ended(1012, "the server stops"), Ended(1001))]
+
+
+def test_nothing_comes_of_what_is_said_behind_the_end() -> None:
+    session = relay()
+    session.client_left(Ended(1000))
+    assert list(session.provider_said(created("r"))) == list(session.client_said(CREATE)) == []
 
 
 def test_both_ends_are_told_of_each_other() -> None:
@@ -459,6 +465,7 @@ def test_what_ends_a_session_ends_its_tools() -> None:
     assert relay(provider=None).tool_answered("c", "x") == []
 
 
+SETUP_FAILED = '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}'
 FRAMES = st.sampled_from(
     [
         *(created("r1"), created("r2", {"chatbackend_goes_on": "1"}), done("r1"), done("r2"), CREATE, APPEND, "x"),
@@ -467,12 +474,13 @@ FRAMES = st.sampled_from(
         json.dumps(SESSION),
         '{"type":"response.cancel"}',
         '{"type":"response.cancel","response_id":"r1"}',
-        '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}',
+        SETUP_FAILED,
     ]
 )
 STEPS = st.lists(st.tuples(st.sampled_from(["client", "provider", "tool"]), FRAMES), max_size=40)
 
 
+@example(steps=[("provider", SETUP_FAILED), ("provider", created("r1"))], client="ga", provider="ga", tools=False)
 @given(STEPS, st.sampled_from(["ga", "beta"]), st.sampled_from(["ga", "beta"]), st.booleans())
 def test_no_order_of_events_breaks_a_session_and_everything_begun_is_billed_once(
     steps: list[tuple[str, str]],

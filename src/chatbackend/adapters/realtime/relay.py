@@ -108,12 +108,14 @@ class Relay:
         return actions
 
     def refused(self, error: ChatError) -> list[Action]:
-        """Take note that no provider could be reached: the client is told why, then closed."""
+        """End a session for which there is no provider, or no longer: the client is told why, then closed."""
         reason = Ended(notices.close_code(error), error.message)
         return [self._error(error), *self._close(for_client(reason), Ended(1000))]
 
     def client_said(self, frame: Frame) -> Sequence[Action]:
-        """Take a client's frame."""
+        """Take a client's frame; of one that comes behind the end comes nothing."""
+        if self._closed:
+            return ()
         if self._provider is not None:
             return self._from_client(frame, self._provider)
         self._room -= size(frame)
@@ -123,7 +125,9 @@ class Relay:
         return ()
 
     def provider_said(self, frame: Frame, now: float = 0.0) -> Sequence[Action]:
-        """Take a provider's frame."""
+        """Take a provider's frame; of one that comes behind the end comes nothing."""
+        if self._closed:
+            return ()
         kind = peek(frame)
         if kind is None:
             event = said(frame)
