@@ -11,7 +11,7 @@ import struct
 import sys
 from collections.abc import Iterable
 
-STALLED_S = 10.0
+STALLED_S = 7.0  # with the time between looks: gone within 10 s
 _ACKNOWLEDGED = struct.Struct("@120xQ")  # tcpi_bytes_acked
 _QUEUED = struct.Struct("@i")
 
