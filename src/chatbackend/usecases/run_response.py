@@ -289,7 +289,8 @@ class _Run:
             if steps:
                 self.entry.whole, self.entry.shown = False, True
                 self._journal.steps(steps)
-        await self._keep_up()
+        if self._journal.full:  # `_keep_up`, without a call a token
+            await self._journal.flush()
         return True
 
     async def _keep_up(self) -> None:

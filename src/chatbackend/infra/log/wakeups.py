@@ -37,7 +37,7 @@ class Wakeups:
 
     def wake(self, name: str, /) -> None:
         """See `Changes.wake`."""
-        event = self._events.pop(name, None)
+        event = self._events.pop(name, None) if self._events else None
         if event is not None:
             event.set()
         for waiter in self._waiters.pop(name, ()):
