@@ -185,6 +185,14 @@ async def test_a_secret_that_is_none_is_told(page: Page, server: Server) -> None
     assert "was refused or is lost. (1006)" in await page.until(f"!document.forms[0].talk.disabled && {STATUS}")
 
 
+async def test_who_gives_no_microphone_is_told(page: Page, server: Server) -> None:
+    await page.run(
+        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('Not now', 'NotAllowedError') }"
+    )
+    await begin(page, server)
+    assert await page.until(f"!document.forms[0].talk.disabled && {STATUS}") == "NotAllowedError: Not now"
+
+
 def test_the_page_is_small_and_speaks_to_nobody_else() -> None:
     source = PAGE.read_text("utf-8")
     assert len(source.splitlines()) <= MOST_LINES
