@@ -176,6 +176,13 @@ async def test_a_session_that_ends_says_why_and_another_can_be_begun(
     await (await provider.session(1)).got_type("input_audio_buffer.append")
 
 
+async def test_why_a_provider_refuses_is_told(page: Page, server: Server) -> None:
+    await begin(page, server, "openai/realtime-status-429")
+    assert "too slow now. (1013" in await page.until(f"!document.forms[0].talk.disabled && {STATUS}")
+    [[role, why]] = await page.run(CAPTIONS)
+    assert (role, bool(why)) == ("error", True)
+
+
 async def test_a_secret_that_is_none_is_told(page: Page, server: Server) -> None:
     given = {"url": f"{server.ws_url}/v1/realtime", "secret": "ek_none"}
     await page.run(

@@ -86,7 +86,8 @@ async def browsing(folder: Path) -> AsyncGenerator[Page]:
         anyio.create_task_group() as group,
     ):
         try:
-            address = await group.start(_listen, process)
+            with anyio.fail_after(WAIT_S):
+                address = await group.start(_listen, process)
             async with connect(address, max_size=None) as browser:
                 target = (await _call(browser, "Target.createTarget", url="about:blank"))["targetId"]
             async with connect(f"{address.partition('/devtools')[0]}/devtools/page/{target}", max_size=None) as page:
