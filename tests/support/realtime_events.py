@@ -98,6 +98,9 @@ class Spelling:
                 return self._updated(event)
             case "conversation.item.create":
                 return self._told(self._added({**event["item"], "status": "completed"}))
+            case "conversation.item.truncate":
+                cut = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
+                return [self._event("conversation.item.truncated", **cut)]
             case "input_audio_buffer.append" | "input_audio_buffer.clear":
                 return []
             case "input_audio_buffer.commit":

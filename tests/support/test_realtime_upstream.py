@@ -18,6 +18,7 @@ ASKED: list[Event] = [
     {"type": "conversation.item.create", "item": ITEM},
     {"type": "input_audio_buffer.append", "audio": ""},
     {"type": "input_audio_buffer.commit"},
+    {"type": "conversation.item.truncate", "item_id": "item_1", "content_index": 0, "audio_end_ms": 20},
     {"type": "response.cancel"},
     {"type": "unknown"},
     {"type": "response.create"},

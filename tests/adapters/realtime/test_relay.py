@@ -13,6 +13,7 @@ from openai.types.realtime import RealtimeErrorEvent
 from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.relay import MAX_LATER, Provider, Relay
 from chatbackend.domain.errors import ChatError, UpstreamDenied, UpstreamOverloaded
+from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Dialect, Ended, Terms
 from chatbackend.domain.usage import Settlement, Usage
 
@@ -245,9 +246,9 @@ def test_who_speaks_the_providers_own_beta_is_not_translated() -> None:
 # Sessions that are held to terms.
 
 
-def held(terms: Terms, provider: Dialect = "ga") -> tuple[Relay, list[Event]]:
+def held(terms: Terms, provider: Dialect = "ga", *, opted_in: bool = False) -> tuple[Relay, list[Event]]:
     """Return a session that is set up, and what its provider was told first."""
-    session = relay(provider=None, terms=terms)
+    session = relay(provider=None, terms=terms, opted_in=opted_in)
     first = told(session.opened(Provider(provider, {"azure/voice"}), 0.0))
     assert list(session.provider_said(json.dumps(SESSION))) == []
     begun = shown(session.provider_said('{"type":"session.updated","event_id":"e","session":{"model":"m"}}'))
@@ -390,6 +391,16 @@ def test_while_tools_run_a_response_is_active_for_the_client() -> None:
     assert (told(cancelled), shown(cancelled)[0]["response"]["status"]) == ([], "cancelled")
     assert [event["type"] for event in told(session.tool_answered("c1", "x"))] == ["conversation.item.create"]
     assert session.tool_answered("c1", "x") == []
+
+
+@pytest.mark.parametrize("opted_in", [False, True])
+def test_who_knows_our_events_is_told_once_what_the_model_was_given(opted_in: bool) -> None:  # noqa: FBT001 - a case
+    session, _ = held(Terms(vector_stores=("vs",)), opted_in=opted_in)
+    said(session, created("r1"), *call("i1", "c1", "r1"))
+    found = [Passage("file_1", "a.pdf", 3, 7, "text", 0.5, page=2)]
+    events = shown(session.tool_answered("c1", "x", found) + session.tool_answered("c1", "x", found))
+    source = {"file_id": "file_1", "filename": "a.pdf", "page": 2, "start": 3, "end": 7, "quote": "text"}
+    assert [(event["type"], event["sources"]) for event in events] == [("chatbackend.sources", [source])] * opted_in
 
 
 def test_a_cancel_names_the_part_that_runs() -> None:

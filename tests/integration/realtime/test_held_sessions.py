@@ -117,6 +117,15 @@ async def test_the_servers_search_answers_and_its_client_sees_one_response(
     one_response(answer)
 
 
+async def test_a_client_that_knows_our_events_is_told_what_was_found_before_the_answer_goes_on(running: Server) -> None:
+    made = await secret(running, vector_store_ids=[await store(running)])
+    async with realtime(running, "/v1/realtime?model=openai/realtime-call&chatbackend=1", key=made) as client:
+        answer = await client.ask("Where is the bird?")
+    [told] = [event for event in answer if event["type"] == "chatbackend.sources"]
+    assert [(each["filename"], each["quote"]) for each in told["sources"]] == [("canary.txt", CANARY)]
+    assert answer.index(told) < next(at for at, event in enumerate(answer) if "output_text" in event["type"])
+
+
 def one_response(events: list[dict[str, Any]]) -> None:
     """Check that a client sees one response: its own ids, places from 0, and what both parts used."""
     (created,) = (event["response"] for event in events if event["type"] == "response.created")

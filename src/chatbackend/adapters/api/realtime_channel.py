@@ -5,7 +5,18 @@ Source: the `openai` package, types/realtime; https://www.asyncapi.com/docs/refe
 
 from typing import Any
 
-from chatbackend.adapters.api.schemas import FLAG, SECONDS, TEXT, Schema, kind, said, whole
+from chatbackend.adapters.api.schemas import (
+    FLAG,
+    SECONDS,
+    TEXT,
+    WHOLE,
+    WHOLE_OR_NULL,
+    Schema,
+    kind,
+    list_of,
+    said,
+    whole,
+)
 
 ADDRESS = "/v1/realtime"
 _ABOUT = (
@@ -48,10 +59,14 @@ def _commands() -> dict[str, Schema]:
 
 def _events() -> dict[str, Schema]:
     about = "Any server event of the protocol; `session.created` is the first, `error` ends nothing."
-    expiring = "chatbackend.session.expiring"
+    expiring, sources = "chatbackend.session.expiring", "chatbackend.sources"
+    source = whole(file_id=TEXT, filename=TEXT, page=WHOLE_OR_NULL, start=WHOLE, end=WHOLE, quote=TEXT)
     return {
         "realtime.server_event": whole(about, type=TEXT, event_id=TEXT),
         expiring: whole("The session ends soon.", type=kind(expiring), event_id=TEXT, expires_at=SECONDS),
+        sources: whole(
+            "What the model was given of the user's files.", type=kind(sources), event_id=TEXT, sources=list_of(source)
+        ),
     }
 
 

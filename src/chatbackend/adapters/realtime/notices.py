@@ -3,11 +3,13 @@
 Source: the `openai` package, types/realtime/realtime_error_event.py.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.adapters.realtime.frames import Event
 from chatbackend.domain.errors import ChatError
+from chatbackend.domain.passages import Passage
 
 
 def error_event(error: ChatError, event_id: str, *, about: object = None) -> Event:
@@ -29,3 +31,19 @@ def draining(seconds: float, event_id: str) -> Event:
 def expiring(expires_at: int, event_id: str) -> Event:
     """Return the word that the session ends soon; `expires_at` is in seconds since the epoch."""
     return {"type": "chatbackend.session.expiring", "event_id": event_id, "expires_at": expires_at}
+
+
+def sources(passages: Sequence[Passage], event_id: str) -> Event:
+    """Return the word that the model was given these passages of files; fields are named as in a `file_citation`."""
+    given = [
+        {
+            "file_id": each.file_id,
+            "filename": each.filename,
+            "page": each.page,
+            "start": each.start,
+            "end": each.end,
+            "quote": each.text,
+        }
+        for each in passages
+    ]
+    return {"type": "chatbackend.sources", "event_id": event_id, "sources": given}

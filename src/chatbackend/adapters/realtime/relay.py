@@ -29,6 +29,7 @@ from chatbackend.adapters.realtime.frames import (
 from chatbackend.adapters.realtime.held import SETUP, Held
 from chatbackend.adapters.realtime.hidden import HiddenCalls
 from chatbackend.domain.errors import ChatError, Forbidden, Gone, Internal, InvalidRequest, NotFound, RateLimited
+from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms
 
 WARN_S = 120.0  # before a session ends
@@ -169,11 +170,13 @@ class Relay:
         """End the session from our side."""
         return self._close(ended, Ended(1001))
 
-    def tool_answered(self, call_id: str, output: str) -> list[Action]:
-        """Take the output of a tool of ours."""
+    def tool_answered(self, call_id: str, output: str, found: Sequence[Passage] = ()) -> list[Action]:
+        """Take the output of a tool of ours, and the passages in it; a client that knows our events is told of them."""
         if self._closed or self._provider is None:
             return []
         actions = self._told(self._hidden.answered(call_id, output))
+        if actions and found:
+            actions = [*self._noticed(notices.sources(found, self._new_id("event"))), *actions]
         if not self._hidden.outstanding:
             actions += [ToProvider(frame) for frame in self._later]
             self._later.clear()

@@ -21,6 +21,7 @@ from chatbackend.adapters.realtime.handshake import Handshake
 from chatbackend.adapters.realtime.liveness import Liveness
 from chatbackend.adapters.realtime.relay import Provider, Relay
 from chatbackend.domain.errors import ChatError
+from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Ended, Terms
 from chatbackend.domain.responses import FileSearch
 from chatbackend.infra.web.draining import Draining
@@ -221,11 +222,13 @@ class _Session:
         """Search the files, beside both legs; whatever goes wrong is the model's to say."""
         query = search_tool.query_of(tool.arguments)
         output = search_tool.failed() if query is None else search_tool.failed(search_tool.FAILED)
+        found: Sequence[Passage] = ()
         if query is not None:
             with anyio.move_on_after(TOOL_S), suppress(ChatError):
                 search = FileSearch(self._terms.vector_stores, max_results=TOOL_RESULTS)
-                output = search_tool.output_of(await self._ports.search(self._request.principal, query, search))
-        await self._do(self._relay.tool_answered(tool.call_id, output))
+                found = await self._ports.search(self._request.principal, query, search)
+                output = search_tool.output_of(found)
+        await self._do(self._relay.tool_answered(tool.call_id, output, found))
 
     async def _tick(self) -> None:
         """Look at the time and at the provider, every second."""
