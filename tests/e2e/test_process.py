@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,11 +20,13 @@ READY_S = 5.0
 SECRET = "s3cret-canary"
 
 
-def refused(server: Server, *arguments: str, env: dict[str, str] | None = None) -> str:
+def refused(
+    server: Server, *arguments: str, env: dict[str, str] | None = None, program: Sequence[str] = (str(PROGRAM),)
+) -> str:
     """Run a command that must refuse: exit code 2 and one line, which is returned; nothing else is printed."""
     environment = {**server.environment, **(env or {})}
     done = subprocess.run(
-        [str(PROGRAM), *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
+        [*program, *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stdout) == (2, ""), done.stdout + done.stderr
     [line] = done.stderr.splitlines()
@@ -104,6 +106,13 @@ def test_a_data_folder_that_cannot_be_is_refused(tmp_path: Path, place: str, com
     (tmp_path / "a-file").write_text("not a folder")
     line = refused(Server(tmp_path), *command, env={"CHATBACKEND_DATA_DIR": str(tmp_path / place)})
     assert line.startswith(f"CHATBACKEND_DATA_DIR is '{tmp_path / place}'")
+
+
+def test_a_data_folder_without_room_for_what_a_kill_must_not_lose_is_refused(tmp_path: Path) -> None:
+    line = refused(Server(tmp_path), "serve", program=("sh", "-c", 'ulimit -f 8192; exec "$0" "$@"', str(PROGRAM)))
+    assert line.startswith(f"CHATBACKEND_DATA_DIR: '{tmp_path / 'data' / 'events.spool'}' (8 MiB) cannot be written")
+    with Server(tmp_path) as server:
+        assert allowed(server, server.key)
 
 
 @pytest.mark.parametrize(("host", "why"), [("127.0.0.1", "in use"), ("256.1.1.1", "")])

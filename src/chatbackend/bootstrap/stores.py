@@ -12,12 +12,11 @@ from uuid import uuid4
 import anyio
 import anyio.to_thread
 
-from chatbackend.bootstrap.truth import open_truth
+from chatbackend.bootstrap.truth import open_truth, spool_at
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import facts, migrate
 from chatbackend.infra.db.servers import LEASE_S, Servers
-from chatbackend.infra.db.spool import Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.log.sqlite import SqliteEventLog
@@ -76,9 +75,7 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, clock: SystemCl
 
 async def _local_log(folder: Path, clock: SystemClock, stack: AsyncExitStack) -> SqliteEventLog:
     database = await stack.enter_async_context(SqliteDatabase(folder / "events.db", synchronous="NORMAL"))
-    spool = Spool(folder / "events.spool", HALF_BYTES)
-    await anyio.to_thread.run_sync(spool.open)
-    stack.callback(spool.close)
+    spool = await spool_at(folder / "events.spool", stack, HALF_BYTES)
     boot = await anyio.to_thread.run_sync(boot_id)
     return await stack.enter_async_context(SqliteEventLog(database, spool, clock.now, report, boot=boot))
 

@@ -84,3 +84,22 @@ def test_a_file_of_another_size_is_made_anew(tmp_path: Path) -> None:
         assert spool.rows() == []
     assert path.stat().st_size == 512
     assert os.stat(path).st_blocks * 512 >= 512  # no hole: a disk that is full says so at the start
+
+
+def test_holes_that_a_copy_has_left_are_filled_and_the_rows_kept(tmp_path: Path) -> None:
+    path, half = tmp_path / "spool", 1 << 16
+    with Spool(path, half) as spool:
+        spool.add(ROW)
+        begun = spool.turn()
+        assert begun is not None
+        spool.add(b"next")
+    data = path.read_bytes()
+    with path.open("wb") as copy:  # as tar and rsync do it when they are told to
+        copy.truncate(len(data))
+        for at in range(0, len(data), half):
+            copy.seek(at)
+            copy.write(data[at : at + 64])
+    assert os.stat(path).st_blocks * 512 < 2 * half
+    with Spool(path, half) as spool:
+        assert spool.rows() == [ROW, b"next"]
+    assert os.stat(path).st_blocks * 512 >= 2 * half

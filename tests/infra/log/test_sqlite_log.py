@@ -234,6 +234,47 @@ async def test_a_database_that_refuses_loses_nothing_and_says_so(tmp_path: Path)
         assert await numbers(log) == list(range(at + 1))
 
 
+async def test_a_stop_behind_a_refusal_writes_the_refused_events_before_the_later_ones(tmp_path: Path) -> None:
+    async with gated(tmp_path, reports=[]) as (log, gate):
+        await log.open("r", fence=1)
+        gate.refuses = True
+        await put(log, 0, 3)
+        with pytest.raises(Unavailable):
+            await log.settle()
+        await put(log, 3, 3)
+    async with events_database(tmp_path) as database, log_on(database, tmp_path, now, half_bytes=1 << 16) as later:
+        assert await later.read("r", after=-1, limit=10) == numbered(0, 6)
+
+
+async def test_a_delete_that_is_refused_hides_nothing(tmp_path: Path) -> None:
+    async with gated(tmp_path, reports=[]) as (log, gate):
+        await log.open("r", fence=1, fresh=True)
+        await put(log, 0, 3)
+        gate.refuses = True
+        with pytest.raises(Unavailable):
+            await log.delete("r")
+        assert await numbers(log) == [0, 1, 2]
+        assert await log.extent("r") == Extent(0, 3, ended=False)
+        assert log.take("r", fence=1, expected=3, events=numbered(3, 1))
+        gate.refuses = False
+        await log.delete("r")
+        assert (await log.extent("r"), await numbers(log)) == (None, [])
+
+
+async def test_a_delete_that_is_cancelled_half_way_is_whole(tmp_path: Path) -> None:
+    async with gated(tmp_path) as (log, gate):
+        await log.open("r", fence=1)
+        await put(log, 0, 2)
+        await log.settle()
+        gate.shut()
+        async with anyio.create_task_group() as group:
+            group.start_soon(log.delete, "r")
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+            gate.open()
+        assert (await log.extent("r"), await numbers(log)) == (None, [])
+
+
 async def test_an_owner_that_is_taken_over_while_it_writes_adds_nothing_more(tmp_path: Path) -> None:
     async with gated(tmp_path) as (log, gate):
         await log.open("r", fence=1)

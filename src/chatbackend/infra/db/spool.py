@@ -39,10 +39,12 @@ class Spool:
         size = 2 * self._half_bytes
         self._path.touch(mode=0o600)
         with self._path.open("r+b") as file:
-            if self._path.stat().st_size != size:  # written out: a disk that is full must say so here
-                file.write(bytes(size))
-                file.truncate(size)
-                file.flush()
+            kept = file.read()
+            file.seek(0)
+            # All of it, always: a hole (a copy may leave some) that a full disk cannot fill kills whoever writes there.
+            file.write(kept if len(kept) == size else bytes(size))
+            file.truncate(size)
+            file.flush()
             self._memory = mmap.mmap(file.fileno(), size)
 
     def close(self) -> None:

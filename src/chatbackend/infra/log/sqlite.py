@@ -200,10 +200,11 @@ class SqliteEventLog:
             await tx.execute(_DELETE_EVENTS, {"id": response_id})
             await tx.execute(_DELETE_STREAM, {"id": response_id})
 
-        self._tails.pop(response_id, None)
-        await self._unwritten.settle()  # what is written later would bring it back
-        await self._database.write(work)
-        self._wakeups.wake(response_id)
+        await self._unwritten.settle()  # its beginning, written later, would bring it back
+        with anyio.CancelScope(shield=True):  # readers hold on to it until it is deleted, and no longer
+            await self._database.write(work)
+            self._tails.pop(response_id, None)
+            self._wakeups.wake(response_id)
 
     async def unended(self) -> list[str]:
         """Return the ids of streams that lack their terminal event."""

@@ -61,11 +61,12 @@ _NEXTS = select(STREAMS.c.response_id, STREAMS.c.next).where(
 
 
 class _Batch:
-    """Rows that are written together, and those who wait for it."""
+    """Rows that are written together, the half of the spool that they lie in, and those who wait for it."""
 
-    __slots__ = ("rows", "waiters")
+    __slots__ = ("half", "rows", "waiters")
 
     def __init__(self) -> None:
+        self.half: int | None = None
         self.rows: list[Row] = []
         self.waiters: list[asyncio.Future[None]] = []
 
@@ -133,34 +134,43 @@ class Unwritten:
         self._spool.clear()
 
     async def run(self) -> None:
-        """Write batch after batch until cancelled; then what still waits."""
+        """Write batch after batch until cancelled; then what still waits, unless that is refused: it stays kept."""
         try:
             while True:
                 await self._due.wait()
                 await self._next()
         finally:
             with anyio.move_on_after(STOP_S, shield=True):
-                await self._next()
+                while self._writing is not None or self._waiting.rows:
+                    await self._next()
 
     def _lingered(self) -> None:
         self._timer = None
         self._due.set()
 
     async def _next(self) -> None:
+        """Write the batch that was cut short, or else what waits: what came later must not pass for all there was."""
         self._due.clear()
-        batch = self._waiting
-        if not batch.rows:
+        batch = self._writing or self._turn()
+        if batch is None:
             return
-        self._waiting, self._writing = _Batch(), batch
-        half = self._spool.turn()
         await self._save(batch)
-        if half is not None:
-            self._spool.free(half)
+        if batch.half is not None:
+            self._spool.free(batch.half)
         self._writing = None
         for stream, _, _, events in batch.rows:
             if events:
                 self._written(stream, events[-1][0] + 1)
         batch.tell()
+
+    def _turn(self) -> _Batch | None:
+        """Take what waits, None where nothing does; what comes from here on waits for the next time."""
+        if not self._waiting.rows:
+            return None
+        batch, self._waiting = self._waiting, _Batch()
+        batch.half = self._spool.turn()
+        self._writing = batch
+        return batch
 
     async def _save(self, batch: _Batch) -> None:
         while True:
