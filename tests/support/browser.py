@@ -39,8 +39,6 @@ FLAGS = (
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-
-
 _LISTENING = re.compile(r"DevTools listening on (ws://\S+)\n")
 _numbers = count(1)
 
@@ -67,10 +65,13 @@ class Page:
     async def open(self, url: str) -> None:
         """Go to an address, and wait until it is loaded."""
         await self._call("Page.enable")
-        await self._call("Page.navigate", url=url)
+        number = next(_numbers)
+        await self._connection.send(json.dumps({"id": number, "method": "Page.navigate", "params": {"url": url}}))
+        missing = {number, "Page.loadEventFired"}  # in any order
         with anyio.fail_after(WAIT_S):
-            while json.loads(await self._connection.recv()).get("method") != "Page.loadEventFired":
-                pass
+            while missing:
+                told = json.loads(await self._connection.recv())
+                missing -= {told.get("id"), told.get("method")}
 
     async def _call(self, method: str, **params: object) -> dict[str, Any]:
         return await _call(self._connection, method, **params)
