@@ -149,7 +149,7 @@ async def test_who_speaks_into_an_answer_ends_it_where_it_was_heard(
 async def test_the_files_that_an_answer_was_given_are_listed(
     page: Page, server: Server, provider: RealtimeUpstream
 ) -> None:
-    await begin(page, server, "openai/realtime-call", vector_store_ids=[await store(server)])
+    await begin(page, server, "openai/realtime-call", vector_store_ids=[await store(server)], show_sources=True)
     session = await provider.session(0)
     await session.got_type("input_audio_buffer.append")
     await page.run("session.send('response.create')")

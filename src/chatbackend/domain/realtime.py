@@ -22,7 +22,8 @@ class Terms:
 
     `session` is what it begins with, as GA writes it: a client may change that. `instructions` go before a client's own
     words and the `vector_stores` (ids) are searched by a tool of ours: a client can neither see nor change these.
-    `client_tools` are the names that its own functions may have, None for any.
+    `client_tools` are the names that its own functions may have, None for any. `show_sources`: it may see what the
+    tool of ours has found.
     """
 
     model: str | None = None
@@ -30,3 +31,4 @@ class Terms:
     instructions: str = ""
     vector_stores: tuple[str, ...] = ()
     client_tools: tuple[str, ...] | None = None
+    show_sources: bool = False

@@ -393,14 +393,16 @@ def test_while_tools_run_a_response_is_active_for_the_client() -> None:
     assert session.tool_answered("c1", "x") == []
 
 
-@pytest.mark.parametrize("opted_in", [False, True])
-def test_who_knows_our_events_is_told_once_what_the_model_was_given(opted_in: bool) -> None:  # noqa: FBT001 - a case
-    session, _ = held(Terms(vector_stores=("vs",)), opted_in=opted_in)
+@pytest.mark.parametrize(("opted_in", "may"), [(False, True), (True, False), (True, True)])
+def test_who_knows_our_events_and_may_is_told_once_what_the_model_was_given(*, opted_in: bool, may: bool) -> None:
+    session, _ = held(Terms(vector_stores=("vs",), show_sources=may), opted_in=opted_in)
     said(session, created("r1"), *call("i1", "c1", "r1"))
     found = [Passage("file_1", "a.pdf", 3, 7, "text", 0.5, page=2)]
     events = shown(session.tool_answered("c1", "x", found) + session.tool_answered("c1", "x", found))
     source = {"file_id": "file_1", "filename": "a.pdf", "page": 2, "start": 3, "end": 7, "quote": "text"}
-    assert [(event["type"], event["sources"]) for event in events] == [("chatbackend.sources", [source])] * opted_in
+    assert [(event["type"], event["sources"]) for event in events] == [("chatbackend.sources", [source])] * (
+        opted_in and may
+    )
 
 
 def test_a_cancel_names_the_part_that_runs() -> None:

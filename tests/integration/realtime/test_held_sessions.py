@@ -117,8 +117,8 @@ async def test_the_servers_search_answers_and_its_client_sees_one_response(
     one_response(answer)
 
 
-async def test_a_client_that_knows_our_events_is_told_what_was_found_before_the_answer_goes_on(running: Server) -> None:
-    made = await secret(running, vector_store_ids=[await store(running)])
+async def test_a_client_that_may_see_it_is_told_what_was_found_before_the_answer_goes_on(running: Server) -> None:
+    made = await secret(running, vector_store_ids=[await store(running)], show_sources=True)
     async with realtime(running, "/v1/realtime?model=openai/realtime-call&chatbackend=1", key=made) as client:
         answer = await client.ask("Where is the bird?")
     [told] = [event for event in answer if event["type"] == "chatbackend.sources"]

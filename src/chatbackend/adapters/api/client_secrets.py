@@ -37,7 +37,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     """Whom the secret acts as, which models it may name, and what its realtime sessions are held to.
 
     `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
-    `client_tools` are the names that its own functions may have.
+    `client_tools` are the names that its own functions may have. `show_sources`: it may see what is found.
     """
 
     user: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -47,6 +47,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     instructions: Annotated[str, Meta(max_length=MAX_INSTRUCTIONS)] | None = None
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)] | None = None
     client_tools: Annotated[list[str], Meta(max_length=128)] | None = None
+    show_sources: bool = False
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -65,6 +66,7 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
             instructions=held.instructions or "",
             vector_stores=tuple(held.vector_store_ids or ()),
             client_tools=None if held.client_tools is None else tuple(held.client_tools),
+            show_sources=held.show_sources,
         )
 
     @property

@@ -32,6 +32,7 @@ class Held:
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
+        self.shows_sources = terms.show_sources
         self.tools: Sequence[Event] = (_SEARCH_TOOL,) if terms.vector_stores else ()
         self.names = frozenset(tool["name"] for tool in self.tools)
 

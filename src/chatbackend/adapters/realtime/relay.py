@@ -171,11 +171,11 @@ class Relay:
         return self._close(ended, Ended(1001))
 
     def tool_answered(self, call_id: str, output: str, found: Sequence[Passage] = ()) -> list[Action]:
-        """Take the output of a tool of ours, and the passages in it; a client that knows our events is told of them."""
+        """Take the output of a tool of ours, and the passages in it: a client is told of them where it may see them."""
         if self._closed or self._provider is None:
             return []
         actions = self._told(self._hidden.answered(call_id, output))
-        if actions and found:
+        if actions and found and self._held.shows_sources:
             actions = [*self._noticed(notices.sources(found, self._new_id("event"))), *actions]
         if not self._hidden.outstanding:
             actions += [ToProvider(frame) for frame in self._later]
