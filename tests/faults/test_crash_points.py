@@ -26,6 +26,7 @@ async def test_a_kill_before_any_call_of_a_commit_breaks_no_invariant(tmp_path: 
         ("answer-before-commit", "ask", ("I1", "I2")),
         ("end-before-commit", "ask", ("I3", "I5")),
         ("wipe-before-write", "relay", ("I7",)),
+        ("wipe-before-write", "ask", ("I3",)),
     ],
 )
 async def test_the_checker_catches_a_planted_bug(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from tests.support.upstream import Upstream
-from tests.support.upstream_script import Script, script_of
+from tests.support.upstream_script import Script, salts, script_of
 
 pytestmark = pytest.mark.anyio
 
@@ -93,3 +94,8 @@ async def test_in_its_own_process_it_logs_every_call_to_its_file(tmp_path: Path)
     ]
     assert [json.loads(line)["outcome"] for line in log.read_text("utf-8").splitlines()] == ["open", "finished"]
     assert json.loads(log.read_text("utf-8").splitlines()[-1]) == rows[0]
+
+
+async def test_no_two_generations_have_one_salt() -> None:
+    dealt = list(islice(salts(), 20_000))  # by chance alone a dozen would be there twice
+    assert len(set(dealt)) == len(dealt)

@@ -61,7 +61,6 @@ under test: `python tests/support/upstream.py --port P --log FILE --key KEY`.
 import argparse
 import asyncio
 import json
-import secrets
 import ssl
 import sys
 import time
@@ -85,7 +84,7 @@ from tests.support.upstream_counts import AzureEmbeddings, Embeddings, MessagesC
 from tests.support.upstream_dialects import Chat, Dialect, Messages
 from tests.support.upstream_perplexity import Perplexity
 from tests.support.upstream_responses import Responses
-from tests.support.upstream_script import Call, Script, script_of
+from tests.support.upstream_script import Call, Script, salts, script_of
 from tests.support.upstream_socket import Connection, Upgrades
 
 __all__ = ["Call", "Upgrades", "Upstream"]
@@ -136,6 +135,7 @@ class Upstream:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.calls: list[Call] = []
+        self._salts = salts()
         self.handshakes = 0
         self.left = asyncio.Queue[int | None]()
         self.upgrades = upgrades or Upgrades()
@@ -223,8 +223,7 @@ class Upstream:
                 call.outcome = await connection.answer(dialect, said)
 
     def _call(self, request: web.Request, asked: Asked) -> Call:
-        salt = f"s{secrets.token_hex(3)}"
-        return Call(salt, "", asked, dict(request.headers), self._script(asked), str(request.rel_url))
+        return Call(next(self._salts), "", asked, dict(request.headers), self._script(asked), str(request.rel_url))
 
     @asynccontextmanager
     async def _open(self, call: Call, dialect: Dialect) -> AsyncGenerator[None]:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -166,6 +168,16 @@ class Call:
             return f"<function={tool['name']}>{json.dumps(self._arguments(tool))}</function>"
         text = json.dumps({"name": tool["name"], "parameters": self._arguments(tool)})
         return f"<|python_tag|>{text}" if spelling == "python" else text
+
+
+def salts() -> Iterator[str]:
+    """Yield the marks of generations, at random and none twice: by them checkers tell generations apart."""
+    dealt = set[str]()
+    while True:
+        salt = f"s{secrets.token_hex(3)}"
+        if salt not in dealt:
+            dealt.add(salt)
+            yield salt
 
 
 def cut(text: str, size: int = 5) -> list[str]:
