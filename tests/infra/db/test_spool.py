@@ -36,6 +36,27 @@ def test_rows_of_both_halves_outlive_a_kill(tmp_path: Path) -> None:
         assert spool.rows() == [ROW]
 
 
+def test_nothing_is_left_of_rows_that_were_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    with Spool(path, 4096) as spool:
+        assert spool.add(ROW * 9)
+        assert spool.turn() == 0
+        assert spool.add(ROW)
+        spool.free(0)
+        assert path.read_bytes().count(ROW) == 1
+        assert spool.turn() == 1
+        spool.free(1)
+        assert not any(path.read_bytes())
+        assert spool.add(ROW)
+    with Spool(path, 4096) as spool:
+        assert spool.rows() == [ROW]
+        spool.clear()
+        assert not any(path.read_bytes())
+        assert spool.add(ROW)
+        spool.clear()
+        assert not any(path.read_bytes())
+
+
 def test_a_half_takes_rows_until_it_is_full_and_again_once_it_is_free(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool", 256) as spool:
         count = 0

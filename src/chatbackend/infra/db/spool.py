@@ -26,6 +26,7 @@ class Spool:
         self._filling = 0  # the half that takes rows
         self._at = 0  # where the next one goes in it
         self._free = [True, True]
+        self._filled = [half_bytes, half_bytes]  # how far each half has been written: not known at the start
 
     def __enter__(self) -> Self:
         self.open()
@@ -66,12 +67,12 @@ class Spool:
         filled, other = self._filling, 1 - self._filling
         if not self._free[other]:
             return None
-        self._free[filled] = False
+        self._free[filled], self._filled[filled] = False, self._at
         self._filling, self._at = other, 0
         return filled
 
     def free(self, half: int) -> None:
-        """Forget the rows of a half that `turn` returned."""
+        """Forget the rows of a half that `turn` returned; nothing of them is left in the file."""
         self._wipe(half)
         self._free[half] = True
 
@@ -81,6 +82,7 @@ class Spool:
 
     def clear(self) -> None:
         """Forget every row: only while none is being written."""
+        self._filled[self._filling] = max(self._filled[self._filling], self._at)
         for half in (0, 1):
             self.free(half)
         self._at = 0
@@ -100,4 +102,6 @@ class Spool:
 
     def _wipe(self, half: int) -> None:
         start = half * self._half_bytes
-        self._memory[start : start + _HEAD.size] = _END
+        self._memory[start : start + _HEAD.size] = _END  # first: a kill behind it leaves no row
+        self._memory[start : start + self._filled[half]] = bytes(self._filled[half])
+        self._filled[half] = 0
