@@ -77,6 +77,8 @@ class SqliteEventLog:
     `boot` changes when the machine starts anew: what was not on the disk then is lost. "": that is not known.
     """
 
+    prompt = True
+
     def __init__(
         self, database: Database, spool: Spool, now: Callable[[], float], report: Report, *, boot: str = ""
     ) -> None:
@@ -102,8 +104,6 @@ class SqliteEventLog:
     async def settle(self) -> None:
         """Return once everything that was appended is in the database. Raises: Unavailable."""
         await self._unwritten.settle()
-
-    prompt = True
 
     async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """See `EventLog.open`."""

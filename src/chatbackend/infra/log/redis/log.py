@@ -31,6 +31,8 @@ class RedisEventLog:
     given up for a freeze. An append whose reply was lost is sent again and recognised.
     """
 
+    prompt = False
+
     def __init__(
         self,
         url: str,
@@ -60,8 +62,6 @@ class RedisEventLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
-
-    prompt = False
 
     async def open(self, response_id: str, *, fence: int, fresh: bool = False) -> int:
         """See `EventLog.open`."""
