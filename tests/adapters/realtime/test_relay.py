@@ -6,8 +6,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from openai.types.realtime import RealtimeErrorEvent
 
 from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
@@ -476,43 +474,3 @@ def test_what_ends_a_session_ends_its_tools() -> None:
     session.client_left(Ended(1000))
     assert session.tool_answered("c1", "x") == []
     assert relay(provider=None).tool_answered("c", "x") == []
-
-
-SETUP_FAILED = '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}'
-FRAMES = st.sampled_from(
-    [
-        *(created("r1"), created("r2", {"chatbackend_goes_on": "1"}), done("r1"), done("r2"), CREATE, APPEND, "x"),
-        *call("i1", "c1", "r1"),
-        *message("m", "r2"),
-        json.dumps(SESSION),
-        '{"type":"response.cancel"}',
-        '{"type":"response.cancel","response_id":"r1"}',
-        SETUP_FAILED,
-    ]
-)
-STEPS = st.lists(st.tuples(st.sampled_from(["client", "provider", "tool"]), FRAMES), max_size=40)
-
-
-@example(steps=[("provider", SETUP_FAILED), ("provider", created("r1"))], client="ga", provider="ga", tools=False)
-@given(STEPS, st.sampled_from(["ga", "beta"]), st.sampled_from(["ga", "beta"]), st.booleans())
-def test_no_order_of_events_breaks_a_session_and_everything_begun_is_billed_once(
-    steps: list[tuple[str, str]],
-    client: Dialect,
-    provider: Dialect,
-    tools: bool,  # noqa: FBT001 - a case
-) -> None:
-    session = relay(client, provider, terms=Terms(vector_stores=("vs",) if tools else ()))
-    actions: list[Action] = []
-    for side, frame in steps:
-        match side:
-            case "client":
-                actions += session.client_said(frame)
-            case "provider":
-                actions += session.provider_said(frame)
-            case _:
-                actions += session.tool_answered("c1", frame)
-    actions += session.client_left(Ended(1000))
-    assert len(of(Close, actions)) == 1
-    begun = [action.key for action in actions if isinstance(action, Began)]
-    paid = [action.key for action in actions if isinstance(action, Billed)]
-    assert sorted(begun) == sorted(paid)
