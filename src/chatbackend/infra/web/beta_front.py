@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from chatbackend.adapters.realtime import notices, translation
+from chatbackend.adapters.realtime import notices
+from chatbackend.adapters.realtime.dialect import translation
 from chatbackend.adapters.realtime.frames import Event, Frame, encode, parsed, said, written
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.infra.web.http import Message, Request

@@ -15,11 +15,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from chatbackend.adapters.realtime import search_tool
-from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.frames import Frame
 from chatbackend.adapters.realtime.handshake import Handshake
-from chatbackend.adapters.realtime.liveness import Liveness
-from chatbackend.adapters.realtime.relay import Provider, Relay
+from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.liveness import Liveness
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Ended, Terms

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close
 
-from chatbackend.adapters.realtime.closing import cut, for_client, for_provider, redacted
+from chatbackend.adapters.realtime.relay.closing import cut, for_client, for_provider, redacted
 from chatbackend.domain.realtime import Ended
 
 

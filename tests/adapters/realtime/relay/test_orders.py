@@ -5,9 +5,9 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatbackend.adapters.realtime.actions import Action, Began, Billed, Close
+from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close
 from chatbackend.domain.realtime import Dialect, Ended, Terms
-from tests.adapters.realtime.test_relay import APPEND, CREATE, SESSION, call, created, done, message, of, relay
+from tests.adapters.realtime.relay.test_core import APPEND, CREATE, SESSION, call, created, done, message, of, relay
 
 SETUP_FAILED = '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}'
 FRAMES = st.sampled_from(

@@ -8,8 +8,8 @@ conversation_item_input_audio_transcription_completed_event.py.
 from collections.abc import Mapping
 from typing import get_args
 
-from chatbackend.adapters.realtime.actions import Action, Began, Billed
 from chatbackend.adapters.realtime.frames import Event, as_object
+from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 
 MAX_OPEN = 64  # responses under way at once: beside the conversation's own, those of `conversation: none`

@@ -9,10 +9,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from chatbackend.adapters.realtime import notices, translation
-from chatbackend.adapters.realtime.actions import Action, Close, RunTool, ToClient, ToProvider
-from chatbackend.adapters.realtime.billing import Bill
-from chatbackend.adapters.realtime.closing import for_client, for_provider, redacted
+from chatbackend.adapters.realtime import notices
+from chatbackend.adapters.realtime.dialect import translation
 from chatbackend.adapters.realtime.frames import (
     Event,
     Frame,
@@ -26,8 +24,11 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.adapters.realtime.held import SETUP, Held
-from chatbackend.adapters.realtime.hidden import HiddenCalls
+from chatbackend.adapters.realtime.relay.actions import Action, Close, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.billing import Bill
+from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
+from chatbackend.adapters.realtime.relay.held import SETUP, Held
+from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
 from chatbackend.domain.errors import ChatError, Forbidden, Gone, Internal, InvalidRequest, NotFound, RateLimited
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms

@@ -1,6 +1,6 @@
 """A silent peer is asked, and given up on."""
 
-from chatbackend.adapters.realtime.liveness import Liveness
+from chatbackend.adapters.realtime.relay.liveness import Liveness
 
 
 def test_a_silent_peer_is_asked_once_and_given_up_on_when_it_does_not_answer() -> None:

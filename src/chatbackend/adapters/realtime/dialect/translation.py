@@ -6,7 +6,7 @@ Source: the `openai` package, types/beta/realtime and types/realtime; OpenAI's g
 
 from collections.abc import Mapping
 
-from chatbackend.adapters.realtime import items, sessions
+from chatbackend.adapters.realtime.dialect import items, sessions
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.realtime import Dialect

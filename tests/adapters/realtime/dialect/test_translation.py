@@ -10,8 +10,8 @@ from openai.types.beta.realtime.session_update_event import Session as BetaSessi
 from openai.types.realtime import RealtimeServerEvent, RealtimeSessionCreateRequest
 from pydantic import TypeAdapter
 
-from chatbackend.adapters.realtime import sessions
-from chatbackend.adapters.realtime.translation import ProviderWords, client_event, provider_event
+from chatbackend.adapters.realtime.dialect import sessions
+from chatbackend.adapters.realtime.dialect.translation import ProviderWords, client_event, provider_event
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.realtime import Dialect
 from tests.support.realtime_events import Spelling
