@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -147,6 +148,7 @@ async def test_a_client_that_sends_and_takes_nothing_is_closed(running: Server) 
         with suppress(ConnectionClosed), anyio.move_on_after(SOON_S):
             while True:
                 await client.send({"type": "conversation.item.create", "item": item})
+                await anyio.lowlevel.checkpoint()  # `send` itself waits only once the kernel takes no more
         assert (await close_of(client))[0] == 1013
 
 
