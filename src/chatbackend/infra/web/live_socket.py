@@ -96,6 +96,10 @@ class LiveSocket:
         self._closing = self._closing or (code, reason)
         self.group.cancel_scope.cancel()
 
+    def stops(self) -> None:
+        """Close since the server stops."""
+        self.close(1012, "the server stops")
+
     def too_slow(self) -> None:
         """Close to a client that does not take what it is sent."""
         self.close(1013, "slow_consumer")
@@ -104,7 +108,7 @@ class LiveSocket:
         with anyio.move_on_after(GO_S), suppress(SlowConsumer):
             await talk.finish()
             await self.outbox.emptied()
-        self.close(1012, "the server stops")
+        self.stops()
 
     async def _say_closed(self, code: int, reason: str) -> None:
         with anyio.move_on_after(CLOSE_S, shield=True), suppress(OSError, RuntimeError):
