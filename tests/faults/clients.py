@@ -43,7 +43,8 @@ class Client:
         try:
             if manner in ("cancel", "delete"):
                 await self._listen_on(asked, until=self._chance.randint(2, 30))
-                await self._stop(asked.watch, manner)
+                if asked.watch.response_id:  # else all that it had was lost with the log, before it knew an id
+                    await self._stop(asked.watch, manner)
             if manner != "delete":
                 await self._listen_on(asked)
         except Refused as error:
