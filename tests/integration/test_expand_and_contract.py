@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatbackend.bootstrap.truth import refuse_lacking
+from chatbackend.bootstrap.releases import refuse_lacking
 from chatbackend.config import BadSetting
 from chatbackend.infra.db import migrate
 from tests.support.server import PROGRAM, Server

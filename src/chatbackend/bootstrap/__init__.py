@@ -18,8 +18,8 @@ from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
 from chatbackend.bootstrap.realtime import realtime_routes
 from chatbackend.bootstrap.routing import blamed, read_file
+from chatbackend.bootstrap.spools import open_spool
 from chatbackend.bootstrap.stores import open_stores
-from chatbackend.bootstrap.truth import open_spool
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.identity import ApiKey
 from chatbackend.domain.limits import PerUser

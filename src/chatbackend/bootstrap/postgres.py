@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 import asyncpg
 
-from chatbackend.bootstrap.truth import open_spool, refuse_lacking
+from chatbackend.bootstrap.releases import refuse_lacking
+from chatbackend.bootstrap.spools import open_spool
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import move as mover

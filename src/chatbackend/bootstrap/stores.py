@@ -12,7 +12,8 @@ from uuid import uuid4
 import anyio
 import anyio.to_thread
 
-from chatbackend.bootstrap.truth import open_truth, spool_at
+from chatbackend.bootstrap.spools import spool_at
+from chatbackend.bootstrap.truth import open_truth
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db import facts, migrate

@@ -5,15 +5,13 @@ What speaks to PostgreSQL is imported where it is asked for: it makes every othe
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from chatbackend.bootstrap.releases import refuse_lacking
 from chatbackend.config import BadSetting, Settings
 from chatbackend.infra.db import migrate
-from chatbackend.infra.db.ledger import replay
-from chatbackend.infra.db.spool import HALF_BYTES, Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.system import AlreadyRunning, DataLock
@@ -33,31 +31,6 @@ async def open_truth(settings: Settings, stack: AsyncExitStack) -> Database:
         await anyio.to_thread.run_sync(migrate.migrate, path)
         refuse_lacking(await anyio.to_thread.run_sync(migrate.pending, path), f"in '{path.parent}'")
     return await stack.enter_async_context(SqliteDatabase(path, synchronous="FULL"))
-
-
-async def open_spool(folder: Path, truth: Database, stack: AsyncExitStack) -> Spool | None:
-    """Open the spool of the ledger, and write down what a kill left in it; None where the truth is on no disk of ours.
-
-    Raises: BadSetting.
-    """
-    if not isinstance(truth, SqliteDatabase):
-        return None
-    spool = await spool_at(folder / "ledger.spool", stack)
-    await replay(truth, spool)
-    return spool
-
-
-async def spool_at(path: Path, stack: AsyncExitStack, half_bytes: int = HALF_BYTES) -> Spool:
-    """Open a spool until the stack unwinds. Raises: BadSetting."""
-    spool = Spool(path, half_bytes)
-    try:
-        await anyio.to_thread.run_sync(spool.open)
-    except OSError as error:
-        size = 2 * half_bytes >> 20
-        message = f"CHATBACKEND_DATA_DIR: '{path}' ({size} MiB) cannot be written ({error.strerror}). Make room for it."
-        raise BadSetting(message) from error
-    stack.callback(spool.close)
-    return spool
 
 
 @asynccontextmanager
@@ -108,16 +81,6 @@ def _lacking(settings: Settings) -> list[migrate.Migration]:
         return postgres.lacking(url)
     with _explained(settings):
         return migrate.look(settings.chatbackend_data_dir / "truth.db")
-
-
-def refuse_lacking(lacking: list[str], where: str) -> None:
-    """Refuse a truth that lacks what this release needs after it was migrated. Raises: BadSetting."""
-    if lacking:
-        message = (
-            f"The database {where} is too old for this release, which needs {lacking[-1]}: run "
-            f"'chatbackend migrate --contract'. Releases before {lacking[0]} cannot use it any more then."
-        )
-        raise BadSetting(message)
 
 
 async def move(settings: Settings, url: str, moved: "Moved") -> "dict[str, Content]":
