@@ -97,8 +97,9 @@ def serve() -> None:
         raise _stop(message) from error
     except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
         folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
-        message = f"A database in the data folder '{folder}' cannot be read ({why}). Restore it from a backup."
-        raise _stop(message) from error
+        of_the_disk = isinstance(error, (sqlite3.OperationalError, sqlalchemy.exc.OperationalError))
+        mend = "Look at its disk: room, permissions, health" if of_the_disk else "Restore it from a backup"
+        raise _stop(f"A database in the data folder '{folder}' cannot be used ({why}). {mend}.") from error
     if refused:
         raise _stop(refused)
 

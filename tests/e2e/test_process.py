@@ -115,6 +115,13 @@ def test_a_data_folder_without_room_for_what_a_kill_must_not_lose_is_refused(tmp
         assert allowed(server, server.key)
 
 
+def test_a_database_that_its_disk_has_no_room_for_is_not_said_to_be_broken(tmp_path: Path) -> None:
+    line = refused(Server(tmp_path), "serve", program=("sh", "-c", 'ulimit -f 64; exec "$0" "$@"', str(PROGRAM)))
+    assert "Look at its disk" in line
+    with Server(tmp_path) as server:
+        assert allowed(server, server.key)
+
+
 @pytest.mark.parametrize(("host", "why"), [("127.0.0.1", "in use"), ("256.1.1.1", "")])
 def test_an_address_that_cannot_be_listened_on_is_refused_and_the_folder_let_go(
     tmp_path: Path, never_called: socket.socket, host: str, why: str
@@ -227,7 +234,7 @@ def test_a_database_that_is_none_stops_the_start_with_one_line(tmp_path: Path, d
     (server.data / database).write_bytes(b"this is no database" * 1_000)
     line = refused(server, "serve")
     assert str(server.data) in line
-    assert "cannot be read" in line
+    assert "Restore it from a backup" in line
 
 
 def test_a_revoked_bootstrap_key_stays_revoked(server: Server) -> None:
