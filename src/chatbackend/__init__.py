@@ -1,3 +1,3 @@
 """The backend behind a chat app: standard wire contracts over durable conversations and cited files."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,7 @@
-"""The release before this one, out of the repository: what `CHATBACKEND_TEST_PREVIOUS` names, or the last tag."""
+"""The release before this one, out of the repository.
+
+It is what `CHATBACKEND_TEST_PREVIOUS` names, else the last tag, else the last commit that gave the changelog a release.
+"""
 
 import os
 import subprocess
@@ -13,6 +16,7 @@ import pytest
 from tests.support.requires import ROOT
 
 VARIABLE = "CHATBACKEND_TEST_PREVIOUS"
+_RELEASED = ("log", "-1", "--format=%h", "--pickaxe-regex", r"-S^## \[[0-9]", "--", "CHANGELOG.md")
 PROGRAM = (sys.executable, "-m", "chatbackend")
 
 
@@ -27,10 +31,10 @@ class Previous:
 
 @contextmanager
 def previous(folder: Path) -> Generator[Previous]:
-    """Check it out; the test is skipped where none is named and there is no tag."""
-    ref = os.environ.get(VARIABLE) or _git("describe", "--tags", "--abbrev=0")
+    """Check it out; the test is skipped where this is no checkout of git with its history."""
+    ref = os.environ.get(VARIABLE) or _git("describe", "--tags", "--abbrev=0") or _git(*_RELEASED)
     if not ref:
-        pytest.skip(f"no release to compare with: there is no tag yet, and {VARIABLE} names no commit")
+        pytest.skip(f"no release to compare with: git knows of none, and {VARIABLE} names no commit")
     tree = folder / "previous"
     assert _git("worktree", "add", "--detach", str(tree), ref) is not None, f"git has no {ref}"
     try:
