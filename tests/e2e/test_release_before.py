@@ -48,7 +48,12 @@ class Talk:
         self.place = place  # not all ask the same server at the same time
         self.conversation = ""
         self.answers: list[dict[str, Any]] = []
+        self._asking: tuple[Replica, float] | None = None  # since when
         self._progress = anyio.Event()
+
+    def is_heard_by(self, server: Replica) -> bool:
+        """Whether a server is in the middle of an answer."""
+        return self._asking is not None and self._asking[0] is server and anyio.current_time() - self._asking[1] > 0.2
 
     async def run(self) -> None:
         """Talk until cancelled."""
@@ -71,6 +76,7 @@ class Talk:
             server = self.servers[attempt % len(self.servers)]
             try:
                 if server.process is not None:
+                    self._asking = server, anyio.current_time()
                     async with client(server) as http:
                         answer = await http.post(f"/v1/{path}", json=body, headers={"idempotency-key": key})
                     if answer.status_code == 200:
@@ -78,6 +84,8 @@ class Talk:
                     assert answer.status_code == 503, answer.text
             except httpx2.HTTPError:
                 pass  # it died, or stops: the next one is asked for the same
+            finally:
+                self._asking = None
             await anyio.sleep(0.05)
         raise AssertionError("counting ends")
 
@@ -106,6 +114,13 @@ async def go_on(talks: Sequence[Talk], turns: int = 3) -> None:
                 group.start_soon(talk.further, turns)
 
 
+async def at_work(server: Replica, talks: Sequence[Talk]) -> None:
+    """Wait until a server is in the middle of an answer."""
+    with anyio.fail_after(PATIENCE_S):
+        while not any(talk.is_heard_by(server) for talk in talks):  # noqa: ASYNC110 - time alone tells
+            await anyio.sleep(0.01)
+
+
 async def test_two_releases_are_one_service_while_servers_come_and_die(
     before: Previous, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -122,6 +137,7 @@ async def test_two_releases_are_one_service_while_servers_come_and_die(
                 assert await head(postgres.url) == newest(ROOT)
                 await go_on(talks)
                 for times, dies in enumerate((old, new), 1):
+                    await at_work(dies, talks)
                     await anyio.to_thread.run_sync(dies.kill)
                     await go_on(talks)
                     assert await taken_over(postgres.url) >= times  # what it ran, by the other
