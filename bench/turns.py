@@ -3,6 +3,7 @@
 A turn is three writes, each acknowledged only when it is committed and flushed: its beginning (the user's items and a
 queued response), its call (the ledger row, before anybody is dialled) and its end (output, status, bill). Each is
 measured alone, then all three one after the other, as a server does them; many callers at once, no sockets, no model.
+The garbage collector comes round as seldom as in a server.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
 from chatbackend.infra.system import Ids, SystemClock
+from chatbackend.infra.web.server import settle_down
 from chatbackend.usecases.ports import Call
 
 CALLERS = 512
@@ -114,6 +116,7 @@ async def main() -> None:
     parser.add_argument("--writers", type=int, default=0)
     parser.add_argument("--no-sqlite", action="store_true")
     given = parser.parse_args()
+    settle_down()
     if not given.no_sqlite:
         async with sqlite() as database:
             await measure("SQLite, FULL", database, given.turns)

@@ -32,8 +32,11 @@ from chatbackend.domain.models import ModelProfile
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.responses import CANCELLED, Response
 from chatbackend.domain.usage import Usage
+from chatbackend.usecases.ask_model import Asking
+from chatbackend.usecases.journal import Journal
 from chatbackend.usecases.ports import Fenced, LogEvent
 from tests.support.fakes import ME, Step, forever, stage
+from tests.support.garbage import alive, uncollected
 
 pytestmark = pytest.mark.anyio
 
@@ -475,3 +478,12 @@ async def test_whoever_lost_a_response_before_it_dials_does_not_dial() -> None:
         assert entry is not None
         await on.ended(response_id)
         assert (entry.fenced, on.model.requests) == (True, [])
+
+
+async def test_nothing_of_a_response_that_has_ended_waits_for_the_garbage_collector() -> None:
+    async with stage(HELLO, prompt=True) as on:
+        with uncollected():
+            before = alive(Asking, Journal)
+            await on.answered("hi")
+            await anyio.wait_all_tasks_blocked()
+            assert alive(Asking, Journal) == before

@@ -6,6 +6,7 @@ task belongs to the process; whoever watches is only a cursor on the log.
 
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
@@ -23,6 +24,7 @@ from chatbackend.domain.responses import (
     INTERRUPTED,
     TURNED,
     Outcome,
+    Response,
     Served,
     end,
     failed,
@@ -101,6 +103,7 @@ class RunResponse:
                     if entry.steered and entry.saved:
                         await self._succeed(entry, self)
             finally:  # whatever happens, who waits for it goes on
+                run.let_go()
                 self._turns.leave(entry.response.conversation_id, entry.response.turn)
                 self._live.ended(entry)
 
@@ -169,7 +172,7 @@ class _Run:
             ports.renderer,
             entry.response,
             fence=entry.response.fence,
-            reserve=self._reserve if entry.response.store else None,
+            reserve=partial(_reserve, ports, live, entry.response) if entry.response.store else None,
         )
 
     @property
@@ -251,6 +254,10 @@ class _Run:
             with suppress(Gone):  # deleted meanwhile
                 await self._journal.end(self._response.terminal_event)
 
+    def let_go(self) -> None:
+        """Drop the call, which holds on to this run: in a circle all of it would wait for the garbage collector."""
+        self._asking = None
+
     def _settlement(self) -> Settlement | None:
         """Return the bill of the last call, None when nobody was asked."""
         if self._asking is None or self._asking.call is None:
@@ -303,21 +310,22 @@ class _Run:
         called = any(isinstance(item, FunctionCall) for item in self._answer.items)
         return not called and self._answer.begins_item(event)
 
-    async def _reserve(self, numbers: int) -> None:
-        """Reserve numbers, patiently: a truth that is away for a while must not end what is streamed meanwhile."""
-        with anyio.move_on_after(RESERVE_PATIENCE_S):
-            while not self._live.closed:
-                with suppress(Unavailable):
-                    return await self._ports.truth.reserve(self._response, numbers=numbers)
-                await anyio.sleep(RESERVE_RETRY_S)
-        return await self._ports.truth.reserve(self._response, numbers=numbers)
-
     def _show_serving(self) -> None:
         """Tell in the response what it cost and who answered, if anybody was asked."""
         asking = self._asking
         if asking is not None and asking.call is not None:
             self._response.usage = asking.usage()
             self._response.served = Served(asking.call.model, asking.attempts, asking.continued)
+
+
+async def _reserve(ports: Ports, live: Live, response: Response, numbers: int) -> None:
+    """Reserve numbers, patiently: a truth that is away for a while must not end what is streamed meanwhile."""
+    with anyio.move_on_after(RESERVE_PATIENCE_S):
+        while not live.closed:
+            with suppress(Unavailable):
+                return await ports.truth.reserve(response, numbers=numbers)
+            await anyio.sleep(RESERVE_RETRY_S)
+    return await ports.truth.reserve(response, numbers=numbers)
 
 
 def _shown(passages: list[Passage]) -> list[SearchResult]:

@@ -6,10 +6,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from chatbackend.infra.web.http import ASGIApp, Receive, Scope, Send
 from chatbackend.infra.web.server import bind
 from chatbackend.infra.web.wire import Wire, WireProtocol, wire_of
+from tests.support.garbage import alive, uncollected
 
 pytestmark = pytest.mark.anyio
 
@@ -221,3 +223,17 @@ async def test_a_client_that_leaves_with_a_second_request_under_way_is_gone_for_
         writer.close()
         async with asyncio.timeout(5):
             assert await heard.get() == "http.disconnect"
+
+
+async def test_an_answer_that_is_complete_leaves_nothing_to_the_garbage_collector() -> None:
+    async def whole(_: Wire, send: Send) -> None:
+        await start(send, LENGTH)
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with client(whole) as (reader, writer):
+        with uncollected():
+            before = alive(Wire, RequestResponseCycle)
+            for _ in range(3):
+                writer.write(b"POST / HTTP/1.1\r\nhost: x\r\n\r\n")
+                await reader.readuntil(b"hello")
+            assert alive(Wire, RequestResponseCycle) <= before + 2  # the connection's last one

@@ -114,7 +114,7 @@ async def serve(
     )
     server = _Server(config)
     server.listening = listening
-    _settle_down()
+    settle_down()
     async with anyio.create_task_group() as group, _stop_on_signal(server, drain) as watch:
         group.start_soon(watch)
         group.start_soon(Deadlines(server.server_state.connections).run)
@@ -134,7 +134,7 @@ def _openable(max_connections: int) -> int:
     return min(max_connections, max(hard - OWN_FILES, hard // 2))
 
 
-def _settle_down() -> None:
+def settle_down() -> None:
     """Take what the start has made out of the garbage collector's rounds, and let it come round less often.
 
     By default it looks at everything again and again, since requests make and drop many small objects; few are cyclic.

@@ -119,11 +119,19 @@ class Wire:
             self._transport.write(self._head + body if self._head else body)
             self._head = b""
         if last:
-            cycle.response_complete = True
-            cycle.message_event.set()
-            if not cycle.keep_alive:
-                self._transport.close()
-            cycle.on_response()
+            self._end()
+
+    def _end(self) -> None:
+        """Note that the answer is complete."""
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._transport.close()
+        # Nothing asks for this wire any more: in a circle with it the request would wait for the garbage collector.
+        cycle.transport = self._transport
+        cycle.scope["extensions"] = {}
+        cycle.on_response()
 
 
 class WireProtocol(HttpToolsProtocol):
