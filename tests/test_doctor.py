@@ -8,6 +8,7 @@ import pytest
 from chatbackend.bootstrap import operate
 from chatbackend.config import load
 from tests.support.redis import ask, own_redis
+from tests.support.tls import DAY, certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,24 @@ async def test_a_redis_is_told_of_and_what_to_mend_about_it(tmp_path: Path) -> N
     _, lines = await told(**both, REDIS_URL=server.url)
     assert "redis           FAIL  REDIS_URL: Redis cannot be used (nothing answers there)" in lines
     assert "s3cret" not in lines
+
+
+async def test_a_certificate_is_told_of_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path / "tls", "localhost")
+    settings = {
+        "CHATBACKEND_DATA_DIR": str(tmp_path),
+        "CHATBACKEND_TLS_CERT": str(cert),
+        "CHATBACKEND_TLS_KEY": str(key),
+    }
+    _, lines = await told(**settings)
+    assert "certificate     ok    valid until 20" in lines
+    certificate(tmp_path / "tls", "localhost", left=-DAY)
+    problems, lines = await told(**settings)
+    assert problems >= 1
+    assert f"certificate     FAIL  '{cert}': certificate has expired" in lines
+    key.unlink()
+    _, lines = await told(**settings)
+    assert "certificate     FAIL  CHATBACKEND_TLS_CERT, CHATBACKEND_TLS_KEY: " in lines
 
 
 async def test_an_endpoint_where_nothing_answers_is_named_by_its_variable(tmp_path: Path) -> None:

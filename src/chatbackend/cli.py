@@ -106,6 +106,7 @@ def serve() -> None:
 
 async def _serve(settings: Settings) -> str:
     """Serve until told to stop; return why there is nothing to serve on, "" when there was."""
+    certificate = operate.certificate(settings)
     async with bootstrap.build(settings) as built:
         try:
             listener = server.bind(settings.chatbackend_host, settings.chatbackend_port)
@@ -114,7 +115,7 @@ async def _serve(settings: Settings) -> str:
             return f"Cannot listen on {where} ({error.strerror}). Set CHATBACKEND_HOST or CHATBACKEND_PORT."
         with contextlib.closing(listener):
             host, port = listener.getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            url = f"{'http' if certificate is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
             first_key = await built.first_key()
             await server.serve(
                 built.web,
@@ -122,6 +123,7 @@ async def _serve(settings: Settings) -> str:
                 max_frame_bytes=settings.max_frame_bytes,
                 max_connections=settings.chatbackend_max_connections,
                 ping_s=settings.chatbackend_ping_s,
+                certificate=certificate,
                 listening=lambda: _greet(url, first_key),
                 drain=lambda answering: built.drain(settings.chatbackend_drain_s, answering),
             )

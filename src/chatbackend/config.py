@@ -84,6 +84,14 @@ class Settings(BaseModel):
 
     chatbackend_host: str = Field("127.0.0.1", description="Address to listen on.")
     chatbackend_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    chatbackend_tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the certificate, and those between it and its root, to serve https: and wss: with; "
+        "default: http: and ws:. A renewed one is taken up within 10 s.",
+    )
+    chatbackend_tls_key: Path | None = Field(
+        None, description="PEM file of its key, without a passphrase; default: the key is in CHATBACKEND_TLS_CERT."
+    )
     chatbackend_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="Port that serves /metrics without a credential; default: only beside the API, with one."
     )
@@ -253,6 +261,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         raise BadSetting("CHATBACKEND_BOOTSTRAP_KEY is too short: use at least 8 characters.")
     if settings.redis_url is not None and settings.database_url is None:
         raise BadSetting("REDIS_URL is set, but DATABASE_URL is not: many servers need both, one server needs neither.")
+    if settings.chatbackend_tls_key is not None and settings.chatbackend_tls_cert is None:
+        raise BadSetting("CHATBACKEND_TLS_KEY is set, but CHATBACKEND_TLS_CERT is not: TLS needs a certificate.")
     for variable in ("AZURE_OPENAI", "OPENAI"):
         if settings.over_sockets(variable) and settings.api(variable) != "responses":
             raise BadSetting(f"{variable}_TRANSPORT is 'websocket', which needs {variable}_API=responses.")

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ READY_S = 20.0  # far above the promise: a test machine is busy
 STOP_S = 25.0
 POLL_S = 0.02
 PROGRAM = Path(sys.executable).with_name("chatbackend")
-_ADDRESS = re.compile(r"ready on (http://127\.0\.0\.1:(\d+))")
+_ADDRESS = re.compile(r"ready on (https?://127\.0\.0\.1:(\d+))")
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # nothing of the developer's own configuration
 
 
@@ -49,9 +50,14 @@ class Server:
         self._env = dict(env or {})
 
     @property
+    def certificate(self) -> str | None:
+        """The file that a client trusts it by; None where it serves without TLS."""
+        return self._env.get("CHATBACKEND_TLS_CERT")
+
+    @property
     def url(self) -> str:
         """The address without a path."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -61,7 +67,7 @@ class Server:
     @property
     def ws_url(self) -> str:
         """The address for WebSockets, without a path."""
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -127,7 +133,7 @@ class Server:
         if found is None:
             return False
         self.port = int(found[2])
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = self._connection()
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.client.OK
@@ -135,6 +141,12 @@ class Server:
             return False
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.certificate is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        trusting = ssl.create_default_context(cafile=self.certificate)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=trusting)
 
     def _end(self, number: signal.Signals) -> int:
         if self.process is None:

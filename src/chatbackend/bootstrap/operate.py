@@ -22,6 +22,7 @@ from chatbackend.infra.db.usage_totals import UsageTotals
 from chatbackend.infra.embedding.minilm import absent
 from chatbackend.infra.system import new_id
 from chatbackend.infra.web.auth import hash_key
+from chatbackend.infra.web.certificate import BadCertificate, Certificate
 
 TENANT = "default"
 _BACK = re.compile(r"(\d+)([hdw])")
@@ -84,6 +85,17 @@ def since(text: str, now: datetime) -> datetime:
         raise ValueError(f"--since is '{text}': use 12h, 7d or 4w, or a date such as 2026-11-30.") from error
 
 
+def certificate(settings: Settings) -> Certificate | None:
+    """Return what the server proves itself with, None where it serves without TLS. Raises: BadSetting."""
+    chain, key = settings.chatbackend_tls_cert, settings.chatbackend_tls_key
+    if chain is None:
+        return None
+    try:
+        return Certificate(chain, key or chain)
+    except BadCertificate as error:
+        raise BadSetting(f"CHATBACKEND_TLS_CERT, CHATBACKEND_TLS_KEY: {error}.") from error
+
+
 async def check(settings: Settings, tell: Callable[[str], None]) -> int:
     """Check every configured dependency, tell of each; return the number of problems. Calls no provider's model."""
     folder = settings.chatbackend_data_dir
@@ -93,6 +105,7 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
         tell(f"data folder     FAIL  '{folder}' is not writable: mend its rights or set CHATBACKEND_DATA_DIR")
     else:
         tell(f"data folder     ok    {folder}")
+    problems += await anyio.to_thread.run_sync(_check_certificate, settings, tell)
     problems += await _check_database(settings, tell)
     problems += await _check_redis(settings, tell)
     missing = await anyio.to_thread.run_sync(absent)
@@ -115,6 +128,18 @@ async def check(settings: Settings, tell: Callable[[str], None]) -> int:
             problems += 1
             tell(f"{family.name:<15} FAIL  nothing answers at {endpoint}: check {family.variable}_ENDPOINT")
     return problems
+
+
+def _check_certificate(settings: Settings, tell: Callable[[str], None]) -> bool:
+    """Tell of the certificate, where one is set; return whether it is a problem."""
+    try:
+        found = certificate(settings)
+        if found is not None:
+            tell(f"certificate     ok    valid until {found.valid_until():%Y-%m-%d}")
+    except (BadSetting, BadCertificate) as error:
+        tell(f"certificate     FAIL  {str(error).removesuffix('.')}")
+        return True
+    return False
 
 
 async def _check_database(settings: Settings, tell: Callable[[str], None]) -> bool:

@@ -1,9 +1,11 @@
 // A relayed session: sound that is heard, and a tool of the client's that the answer waits for.
-// Arguments: `sdk` or `agents`, the address of `/v1` (http:), a key, a model that calls tools. Prints one JSON line.
+// Arguments: `sdk`, `azure`, `browser`, `azure-browser` or `agents`, the address of `/v1`, a key, a model (for Azure a
+// deployment) that calls tools. Prints one JSON line.
 import net from "node:net";
 
 import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession, tool } from "@openai/agents-realtime";
-import OpenAI from "openai";
+import OpenAI, { AzureOpenAI } from "openai";
+import { OpenAIRealtimeWebSocket as BrowserSocket } from "openai/realtime/websocket";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 
 const [kind, baseURL, apiKey, model] = process.argv.slice(2);
@@ -23,26 +25,17 @@ const note = (event) => {
 const answered = (event) =>
   event.type === "response.done" && event.response.output.some((item) => item.type === "message");
 
+// The SDK dials wss: alone: where the server under test has no certificate, the connection beneath is a plain one.
+const plain = { createConnection: ({ host, port }) => net.connect({ host, port }) };
+const options = baseURL.startsWith("https:") ? {} : plain;
+const client = () => new OpenAI({ baseURL, apiKey });
+const azure = () => new AzureOpenAI({ endpoint: new URL(baseURL).origin, apiKey, apiVersion: "2025-08-28", deployment: model });
+
 const programs = {
-  // The SDK dials wss: alone, and the server under test has no gateway with a certificate in front of it.
-  sdk: () =>
-    new Promise((resolve, reject) => {
-      const options = { createConnection: ({ host, port }) => net.connect({ host, port }) };
-      const session = new OpenAIRealtimeWS({ model, options }, new OpenAI({ baseURL, apiKey }));
-      session.on("error", reject);
-      session.on("event", (event) => {
-        note(event);
-        if (event.type === "session.created") {
-          const lookUp = { type: "function", name: "look_up", parameters: PARAMETERS };
-          session.send({ type: "session.update", session: { type: "realtime", tools: [lookUp] } });
-          session.send({ type: "input_audio_buffer.append", audio: SOUND.toString("base64") });
-          session.send({ type: "input_audio_buffer.commit" });
-          session.send({ type: "response.create" });
-        }
-        if (answered(event)) session.close(), resolve();
-        else if (event.type === "response.done") answer(session, event.response.output[0]);
-      });
-    }),
+  sdk: () => talk(new OpenAIRealtimeWS({ model, options }, client())),
+  azure: async () => talk(await OpenAIRealtimeWS.azure(azure(), { options })),
+  browser: () => talk(new BrowserSocket({ model }, client())),
+  "azure-browser": async () => talk(await BrowserSocket.azure(azure())),
   agents: async () => {
     const run = async ({ query }) => (called.push(query), "found");
     const lookUp = tool({ name: "look_up", description: "Look up.", parameters: PARAMETERS, strict: false, execute: run });
@@ -59,6 +52,24 @@ const programs = {
     session.close();
   },
 };
+
+function talk(session) {
+  return new Promise((resolve, reject) => {
+    session.on("error", reject);
+    session.on("event", (event) => {
+      note(event);
+      if (event.type === "session.created") {
+        const lookUp = { type: "function", name: "look_up", parameters: PARAMETERS };
+        session.send({ type: "session.update", session: { type: "realtime", tools: [lookUp] } });
+        session.send({ type: "input_audio_buffer.append", audio: SOUND.toString("base64") });
+        session.send({ type: "input_audio_buffer.commit" });
+        session.send({ type: "response.create" });
+      }
+      if (answered(event)) session.close(), resolve();
+      else if (event.type === "response.done") answer(session, event.response.output[0]);
+    });
+  });
+}
 
 function answer(session, call) {
   called.push(JSON.parse(call.arguments).query);

@@ -62,7 +62,8 @@ class GuardedProtocol(WireProtocol):
         """Answer, unless an answer has begun, and hang up once the client has had time to read that."""
         if not (self.in_body and self.cycle.response_started):
             self.transport.write(_answer(error))
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no half-closed connections
+            self.transport.write_eof()
         self.connection_lost(ConnectionAbortedError())  # for us it is over
         self.transport.set_protocol(_Leaving(self.transport, self.loop))
 

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import uvicorn
 
+from chatbackend.infra.web.certificate import Certificate
 from chatbackend.infra.web.deadlines import Deadlines, GuardedProtocol, bounded
 from chatbackend.infra.web.http import ASGIApp
 from chatbackend.infra.web.lingering import LingeringWebSocket
@@ -88,13 +89,14 @@ async def serve(
     max_frame_bytes: int,
     max_connections: int,
     ping_s: float,
+    certificate: Certificate | None = None,
     listening: Callable[[], None],
     drain: Drain,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then `drain`, close what is left and return. A second signal cuts it short.
 
     `drain` is given a function that says whether requests are being answered. `ping_s`: how often sockets are asked
-    for a sign of life, and how long they may take for it.
+    for a sign of life, and how long they may take for it. With a `certificate` there is nothing but TLS.
     """
     config = uvicorn.Config(
         app,
@@ -111,12 +113,15 @@ async def serve(
         ws_ping_interval=ping_s,
         ws_ping_timeout=ping_s,
         ws_per_message_deflate=False,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
     )
     server = _Server(config)
     server.listening = listening
     settle_down()
     async with anyio.create_task_group() as group, _stop_on_signal(server, drain) as watch:
         group.start_soon(watch)
+        if certificate is not None:
+            group.start_soon(certificate.keep_fresh)
         group.start_soon(Deadlines(server.server_state.connections).run)
         await server.serve(sockets=[listener])
         group.cancel_scope.cancel()
