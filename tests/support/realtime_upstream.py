@@ -1,7 +1,9 @@
 """A scripted Realtime provider: a real WebSocket server on 127.0.0.1 that answers text, counts and records.
 
-`/v1/realtime` and `/openai/v1/realtime` speak GA; `/openai/realtime` is Azure's preview and speaks beta. What a session
-does is named by its model (or deployment), joined by `-` in any order: `realtime-n5-close-4001`:
+`/v1/realtime` and `/openai/v1/realtime` speak GA; `/openai/realtime` is Azure's preview and speaks beta. With
+`intent=transcription` (and no model, as OpenAI has it) what is committed is written down, by a model that has been
+configured, and nothing else happens. What a session does is named by its model (or deployment), joined by `-` in any
+order: `realtime-n5-close-4001`:
 
     nN dN           N tokens an answer (3); N milliseconds before each
     call            calls the first function tool of the session; text once its output is there
@@ -48,7 +50,9 @@ class Session:
         self.ended = asyncio.Event()
         self._connection = connection
         self._arrived = asyncio.Condition()
-        self.spelling = Spelling(self.model, beta=urlsplit(path).path == "/openai/realtime")
+        self.spelling = Spelling(
+            self.model, beta=urlsplit(path).path == "/openai/realtime", transcribes="intent" in self.query
+        )
         self._answering: asyncio.Task[None] | None = None
 
     @property
@@ -200,6 +204,9 @@ class RealtimeUpstream:
             self._arrived.notify_all()
         model = parse_qs(urlsplit(request.path).query)
         name = (model.get("model") or model.get("deployment") or [""])[0]
+        if "intent" in model and name:
+            told = "You must not provide a model parameter for transcription sessions."
+            return connection.respond(HTTPStatus.BAD_REQUEST, json.dumps({"error": {"message": told}}))
         if self._key and self._key not in (_bearer(request.headers), request.headers.get("api-key")):
             return connection.respond(HTTPStatus.UNAUTHORIZED, f"Incorrect API key provided: {self._key[:6]}...")
         status = re.search(r"status-(\d{3})", name)

@@ -1,10 +1,11 @@
 """What a client secret is asked for with, and what it is handed out as."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from openai.types.realtime import ClientSecretCreateResponse
+from openai.types.realtime import ClientSecretCreateResponse, RealtimeTranscriptionSessionCreateResponse
 
 from chatbackend.adapters.api.client_secrets import client_secret_object, read
 from chatbackend.domain.errors import InvalidRequest
@@ -13,7 +14,8 @@ from chatbackend.domain.realtime import Terms
 
 
 def test_what_is_left_out_has_its_default() -> None:
-    for body in (b"{}", b'{"session": {"type": "realtime"}}', b'{"expires_after": {}}', b'{"chatbackend": {}}'):
+    assert read({"session": {"type": "realtime"}})[1] == Terms(kind="realtime")
+    for body in (b"{}", b'{"expires_after": {}}', b'{"chatbackend": {}}'):
         found, terms = read(msgspec.json.decode(body))
         assert (found.seconds, found.user, found.models, terms) == (600, None, None, Terms())
 
@@ -29,7 +31,8 @@ def test_a_session_is_begun_as_the_body_says_and_its_model_is_the_only_one() -> 
     found, terms = read({"session": session, "chatbackend": held})
     assert found.models == ("azure/voice",)
     begun = {"audio": {"output": {"voice": "cedar"}}, "x": 1}
-    assert terms == Terms("azure/voice", begun, "Be kind.", ("vs_1",), client_tools=("lamp",), show_sources=True)
+    expected = Terms("azure/voice", begun, "Be kind.", ("vs_1",), client_tools=("lamp",), show_sources=True)
+    assert terms == replace(expected, kind="realtime")
 
 
 def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
@@ -44,7 +47,13 @@ def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
     ("body", "param", "code"),
     [
         ({"session": {"type": "realtime", "model": ""}}, "session", None),
-        ({"session": {"type": "transcription"}}, "session.type", "unsupported_parameter"),
+        ({"session": {"type": "transcription", "model": "m"}}, "session.model", "unsupported_parameter"),
+        (
+            {"session": {"type": "transcription"}, "chatbackend": {"instructions": "x"}},
+            "chatbackend.instructions",
+            "unsupported_parameter",
+        ),
+        ({"session": {"type": "transcription", "audio": {"input": {"transcription": {"model": 1}}}}}, "session", None),
         ({"session": {"type": "other"}}, "session", None),
         ({"session": "realtime"}, "session", None),
         ({"expires_after": {"seconds": 9}}, "expires_after", None),
@@ -60,6 +69,28 @@ def test_what_cannot_be_kept_is_refused(body: dict[str, Any], param: str | None,
     with pytest.raises(InvalidRequest) as refused:
         read(body)
     assert (refused.value.param, refused.value.code) == (param, code)
+
+
+@pytest.mark.parametrize(
+    ("audio", "model"),
+    [
+        (
+            {"input": {"transcription": {"model": "azure/scribe", "language": "de"}, "turn_detection": None}},
+            "azure/scribe",
+        ),
+        ({"input": {"transcription": None}}, None),
+        ({"input": None}, None),
+        (None, None),
+    ],
+)
+def test_a_secret_for_transcription_is_for_the_model_that_its_session_names(audio: object, model: str | None) -> None:
+    found, terms = read({"session": {"type": "transcription", "audio": audio}})
+    assert terms == Terms(model, {"audio": audio}, kind="transcription")
+    assert found.models == (None if model is None else (model,))
+    shown = client_secret_object("ek_1", ClientSecret("t", "a", "a", "k", 1, None, terms), session_id="sess_1")
+    session = ClientSecretCreateResponse.model_validate(shown).session
+    assert isinstance(session, RealtimeTranscriptionSessionCreateResponse)
+    assert (session.object, "model" in shown["session"]) == ("realtime.transcription_session", False)
 
 
 @pytest.mark.parametrize(("owner", "user"), [("app", None), ("app/anna", "anna"), ("app/app/x", "app/x")])

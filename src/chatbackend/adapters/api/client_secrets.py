@@ -26,11 +26,41 @@ class ExpiresAfter(Struct, forbid_unknown_fields=True):
     seconds: Annotated[int, Meta(ge=10, le=7200)] = DEFAULT_S
 
 
+class SecretTranscription(Struct):
+    """What writes down what is said."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+class SecretInput(Struct):
+    """What is heard."""
+
+    transcription: SecretTranscription | None = None
+
+
+class SecretAudio(Struct):
+    """The part of a configuration that may name a model."""
+
+    input: SecretInput | None = None
+
+
 class SecretSession(Struct):
-    """What a realtime session begins with: any field of GA's configuration, which its provider judges."""
+    """What a session begins with: any field of GA's configuration, which its provider judges.
+
+    One for transcription has its model in `audio.input.transcription`.
+    """
 
     type: Literal["realtime", "transcription"] = "realtime"
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    audio: SecretAudio | None = None
+
+    @property
+    def named(self) -> str | None:
+        """The model that it is with."""
+        if self.type == "realtime":
+            return self.model
+        heard = None if self.audio is None else self.audio.input
+        return None if heard is None or heard.transcription is None else heard.transcription.model
 
 
 class Binding(Struct, forbid_unknown_fields=True):
@@ -62,11 +92,12 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
         """What its realtime sessions are held to."""
         held = self.chatbackend or Binding()
         return Terms(
-            None if self.session is None else self.session.model,
+            None if self.session is None else self.session.named,
             instructions=held.instructions or "",
             vector_stores=tuple(held.vector_store_ids or ()),
             client_tools=None if held.client_tools is None else tuple(held.client_tools),
             show_sources=held.show_sources,
+            kind=None if self.session is None else self.session.type,
         )
 
     @property
@@ -83,8 +114,8 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
     def models(self) -> tuple[str, ...] | None:
         """The names of models that it may ask by."""
         models = None if self.chatbackend is None else self.chatbackend.models
-        if models is None and self.session is not None and self.session.model is not None:
-            models = [self.session.model]
+        if models is None and self.terms.model is not None:
+            models = [self.terms.model]
         return None if models is None else tuple(models)
 
 
@@ -93,11 +124,20 @@ def read(body: Mapping[str, Any]) -> tuple[ClientSecretRequest, Terms]:
     wanted = checked(body, ClientSecretRequest)
     if wanted.session is None:
         return wanted, wanted.terms
-    if wanted.session.type != "realtime":
-        message = "Sessions for transcription alone are not taken; a realtime session transcribes its input, too."
-        raise InvalidRequest(message, param="session.type", code="unsupported_parameter")
+    if wanted.session.type == "transcription":
+        _check_transcription(wanted.session, wanted.chatbackend or Binding())
     begun = {name: value for name, value in body["session"].items() if name not in ("type", "model")}
     return wanted, replace(wanted.terms, session=begun)
+
+
+def _check_transcription(session: SecretSession, held: Binding) -> None:
+    if session.model is not None:
+        message = "A session for transcription names its model in audio.input.transcription."
+        raise InvalidRequest(message, param="session.model", code="unsupported_parameter")
+    for name in ("instructions", "vector_store_ids", "client_tools"):
+        if getattr(held, name) is not None:
+            message = "Nobody answers in a session for transcription: it is held to nothing of this kind."
+            raise InvalidRequest(message, param=f"chatbackend.{name}", code="unsupported_parameter")
 
 
 def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -> dict[str, Any]:
@@ -109,9 +149,14 @@ def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -
         "session": {
             **secret.terms.session,
             "id": session_id,
-            "object": "realtime.session",
-            "type": "realtime",
-            **({} if secret.terms.model is None else {"model": secret.terms.model}),
+            **_kind_of(secret.terms),
         },
         "chatbackend": {"user": user, "models": None if secret.models is None else list(secret.models)},
     }
+
+
+def _kind_of(terms: Terms) -> dict[str, str]:
+    if terms.kind == "transcription":
+        return {"object": "realtime.transcription_session", "type": "transcription"}
+    named = {} if terms.model is None else {"model": terms.model}
+    return {"object": "realtime.session", "type": "realtime", **named}

@@ -36,6 +36,10 @@ def channel() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "model": said(TEXT, "Any name of a model; Azure's older path has `deployment` instead."),
+            "intent": said(
+                kind("transcription"),
+                "What is said is written down, and nobody answers; needs no `model` where one is set.",
+            ),
             "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
         },
     }

@@ -5,6 +5,7 @@ Source: the `openai` package, types/realtime/realtime_response_usage.py and
 conversation_item_input_audio_transcription_completed_event.py.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import get_args
 
@@ -22,6 +23,7 @@ class Bill:
     def __init__(self) -> None:
         self._open: dict[str, int] = {}  # of each response under way, how many deltas came
         self._transcriber: str | None = None
+        self._transcribed: deque[str] = deque(maxlen=MAX_OPEN)
 
     def configured(self, session: Event) -> None:
         """Note what transcribes the input, by a session's configuration in either dialect."""
@@ -56,8 +58,11 @@ class Bill:
         return [Billed(key, Settlement(usage or _guess(came, outcome), outcome))]
 
     def transcribed(self, event: Event) -> list[Action]:
-        """Enter a transcription."""
+        """Enter a transcription; one that was entered lately is not entered again."""
         key = f"{event.get('item_id')}/{event.get('content_index')}"
+        if key in self._transcribed:
+            return []
+        self._transcribed.append(key)
         usage = usage_of(event.get("usage")) or Usage(estimated=True)  # billed by the second: no tokens are told
         return [Began(key, self._transcriber), Billed(key, Settlement(usage, "completed"))]
 
