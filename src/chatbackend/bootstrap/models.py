@@ -150,7 +150,11 @@ class _Provider:
         return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter, realtime)
 
     def _realtime(self, name: str, profile: ModelProfile) -> dict[SessionKind, RealtimeModel]:
-        has: dict[SessionKind, bool] = {"realtime": profile.realtime, "transcription": profile.transcribes}
+        has: dict[SessionKind, bool] = {
+            "realtime": profile.realtime,
+            "transcription": profile.transcribes,
+            "translation": profile.translates,
+        }
         if (address_of := self._family.realtime) is None:
             return {}
         where = Address(self._endpoint, name, self._realtime_version)

@@ -42,6 +42,7 @@ class ModelProfile:
     refuses: frozenset[str] = frozenset()
     realtime: bool = False  # it is talked to, over its provider's Realtime API
     transcribes: bool = False  # it writes down what is said, over the same API
+    translates: bool = False  # it says in another language what is said, over the same API
 
 
 @dataclass(frozen=True, slots=True)

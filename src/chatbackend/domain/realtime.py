@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Dialect = Literal["ga", "beta"]  # of the Realtime protocol; Azure's preview API speaks beta
-SessionKind = Literal["realtime", "transcription"]  # transcription: what is heard is written down, nobody answers
+SessionKind = Literal["realtime", "transcription", "translation"]  # in the latter two nobody answers
 SESSION_S = 3600.0  # how long a session lasts where its provider does not say
 LONGEST_REASON = 123  # bytes that a close frame has room for, behind its code
 

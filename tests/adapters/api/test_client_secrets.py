@@ -5,9 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from openai.types.realtime import ClientSecretCreateResponse, RealtimeTranscriptionSessionCreateResponse
+from openai.types.realtime import (
+    ClientSecretCreateResponse,
+    RealtimeTranscriptionSessionCreateResponse,
+    RealtimeTranslationClientSecretCreateResponse,
+)
 
-from chatbackend.adapters.api.client_secrets import client_secret_object, read
+from chatbackend.adapters.api.client_secrets import client_secret_object, read, read_for_translation
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret
 from chatbackend.domain.realtime import Terms
@@ -55,6 +59,7 @@ def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
         ),
         ({"session": {"type": "transcription", "audio": {"input": {"transcription": {"model": 1}}}}}, "session", None),
         ({"session": {"type": "other"}}, "session", None),
+        ({"session": {"type": "translation", "model": "m"}}, "session.type", "unsupported_value"),
         ({"session": "realtime"}, "session", None),
         ({"expires_after": {"seconds": 9}}, "expires_after", None),
         ({"expires_after": {"seconds": 7201}}, "expires_after", None),
@@ -91,6 +96,33 @@ def test_a_secret_for_transcription_is_for_the_model_that_its_session_names(audi
     session = ClientSecretCreateResponse.model_validate(shown).session
     assert isinstance(session, RealtimeTranscriptionSessionCreateResponse)
     assert (session.object, "model" in shown["session"]) == ("realtime.transcription_session", False)
+
+
+def test_a_secret_for_translations_is_for_both_of_its_models() -> None:
+    audio = {"output": {"language": "es"}, "input": {"transcription": {"model": "azure/scribe"}}}
+    found, terms = read_for_translation({"session": {"model": "interpreter", "audio": audio}})
+    assert terms == Terms("interpreter", {"audio": audio}, kind="translation")
+    assert found.models == ("interpreter", "azure/scribe")
+    assert read_for_translation({"session": {"model": "m"}})[0].models == ("m",)
+    shown = client_secret_object("ek_1", ClientSecret("t", "a", "a", "k", 9, None, terms), session_id="sess_1")
+    session = RealtimeTranslationClientSecretCreateResponse.model_validate(shown, strict=True).session
+    assert (session.model, session.audio.output and session.audio.output.language) == ("interpreter", "es")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "session.model"),
+        ({"session": 1}, "session.model"),
+        ({"session": {"audio": {}}}, "session.model"),
+        ({"session": {"model": "m", "type": "realtime"}}, "session.type"),
+        ({"session": {"model": "m"}, "chatbackend": {"client_tools": []}}, "chatbackend.client_tools"),
+    ],
+)
+def test_what_a_translation_cannot_have_is_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_for_translation(body)
+    assert refused.value.param == param
 
 
 @pytest.mark.parametrize(("owner", "user"), [("app", None), ("app/anna", "anna"), ("app/app/x", "app/x")])

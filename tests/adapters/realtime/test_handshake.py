@@ -73,3 +73,18 @@ def test_a_secret_for_sessions_of_one_kind_opens_no_other() -> None:
     with pytest.raises(Forbidden) as refused:
         read(OPENAI, {"intent": ["transcription"], "model": ["m"]}, offered=(), terms=Terms(kind="realtime"))
     assert refused.value.code == "session_type_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime/translations", "/openai/v1/realtime/translations"])
+def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> None:
+    found = read(path, {"model": ["m"]}, offered=(), beta="realtime=v1", terms=Terms(kind="translation"))
+    assert found == Handshake("m", "ga", None, "translation")
+    with pytest.raises(InvalidRequest) as refused:
+        read(path, {"model": ["m"], "intent": ["transcription"]}, offered=())
+    assert refused.value.param == "intent"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/v1/realtime/translations", "transcription"), (OPENAI, "translation")])
+def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
+    with pytest.raises(Forbidden):
+        read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))

@@ -4,7 +4,8 @@
 |---|---|---|
 | `/v1/realtime?model=`, `/openai/v1/realtime?model=` | `model` | GA, or beta by header or subprotocol |
 | `/openai/realtime?api-version=&deployment=` | `deployment`, else `model` | so, too; beta for any `...-preview` |
-| any of these with `intent=transcription` | of whom writes down what is said; need not be named | as without |
+| `.../realtime/translations?model=` | `model` | GA |
+| any but that one with `intent=transcription` | of whom writes down what is said; need not be named | as without |
 
 Source: the `openai` packages of Python and Node (resources/realtime, lib/azure), Azure's Realtime reference.
 """
@@ -17,6 +18,7 @@ from chatbackend.domain.realtime import Dialect, SessionKind, Terms
 
 SUBPROTOCOL = "realtime"  # what a page offers beside its secret; nothing else is ever echoed
 PREVIEW_PATH = "/openai/realtime"
+_TRANSLATIONS = "/realtime/translations"
 FREE = Terms()
 _BETA_HEADER = "realtime=v1"
 _BETA_OFFER = "openai-beta.realtime-v1"
@@ -49,7 +51,7 @@ def read(
     if "call_id" in query:
         message = "Calls over WebRTC and SIP are not taken here, so there is none to join."
         raise InvalidRequest(message, param="call_id", code="unsupported_parameter")
-    kind = _kind(query, terms)
+    kind = _kind(path, query, terms)
     preview = path == PREVIEW_PATH
     model = (_one(query, "deployment") if preview else None) or _one(query, "model") or terms.model
     if kind == "transcription":
@@ -60,18 +62,22 @@ def read(
     old = _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
     if preview and (_one(query, "api-version") or "").endswith("-preview"):
         old = True
+    if kind == "translation":  # newer than beta
+        old = False
     return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None, kind)
 
 
-def _kind(query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:
-    intent = _one(query, "intent")
-    if intent not in (None, "transcription"):
-        message = "The only intent that is known is 'transcription'."
+def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:
+    translates, intent = path.endswith(_TRANSLATIONS), _one(query, "intent")
+    if intent is not None and (translates or intent != "transcription"):
+        message = "The only intent that is known is 'transcription', and not of a translation."
         raise InvalidRequest(message, param="intent", code="unsupported_value")
-    kind: SessionKind = (terms.kind or "realtime") if intent is None else "transcription"
+    kind: SessionKind = "translation" if translates else "realtime"
+    if intent is not None or (not translates and terms.kind == "transcription"):
+        kind = "transcription"
     if terms.kind not in (None, kind):
         message = f"This client secret is for sessions of the type '{terms.kind}'."
-        raise Forbidden(message, param="intent", code="session_type_not_allowed")
+        raise Forbidden(message, code="session_type_not_allowed")
     return kind
 
 

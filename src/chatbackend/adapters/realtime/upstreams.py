@@ -26,6 +26,11 @@ def session_query(kind: SessionKind, model: Mapping[str, str]) -> Mapping[str, s
     return {"intent": "transcription"} if kind == "transcription" else model
 
 
+def session_path(kind: SessionKind) -> str:
+    """Return where sessions are, below the address of the API."""
+    return "/realtime/translations" if kind == "translation" else "/realtime"
+
+
 def realtime_address(url: str, query: Mapping[str, str], dialect: Dialect = "ga") -> RealtimeAddress:
     """Return the address of sessions for the HTTP address of their API."""
     pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())

@@ -212,7 +212,7 @@ class _Session:
         self._sending.remove(since)
 
     async def _begin(self, began: Began) -> None:
-        if self._opened is None:
+        if self._opened is None or self._closing is not None:  # what is begun now would never be settled
             return
         deployment = self._opened.deployment
         model = deployment.name if began.model is None else f"{deployment.provider}/{began.model}"

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.adapters.providers.family import Address, Family
-from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_query
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_path, session_query
 from chatbackend.domain.realtime import SessionKind
 
 _WRITTEN = ("/openai/v1", "/openai")  # how much of the path an operator may have copied
@@ -23,10 +23,12 @@ def url(address: Address, path: str) -> str:
 
 
 def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
-    """Return where sessions with a deployment are; with a dated version, those of the preview API."""
+    """Return where sessions with a deployment are; with a dated version, those of the preview API, if it has them."""
     resource = _resource(address)
-    if not address.version:
-        return realtime_address(f"{resource}/openai/v1/realtime", session_query(kind, {"model": address.model}))
+    if not address.version or kind == "translation":
+        return realtime_address(
+            f"{resource}/openai/v1{session_path(kind)}", session_query(kind, {"model": address.model})
+        )
     query = {"api-version": address.version, **session_query(kind, {"deployment": address.model})}
     return realtime_address(f"{resource}/openai/realtime", query, "beta")
 

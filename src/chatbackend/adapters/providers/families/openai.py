@@ -8,7 +8,7 @@ from chatbackend.adapters.providers.counting import BY_RESPONSES
 from chatbackend.adapters.providers.family import Address, Facts, Family
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
-from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_query
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_path, session_query
 from chatbackend.domain.models import ModelProfile
 from chatbackend.domain.realtime import SessionKind
 
@@ -18,6 +18,7 @@ _REASONS = {"system_role": "developer", "refuses": [*_SAMPLING, "verbosity"], "m
 FACTS: Facts = (
     (r"realtime", {"realtime": True}),
     (r"transcribe|whisper", {"transcribes": True, "realtime": False}),
+    (r"realtime-translate", {"translates": True, "realtime": False}),
     (r"\b(gpt-3\.5|gpt-35|gpt-4|chatgpt)", {"thinking": "none", "refuses": ["reasoning_effort", "verbosity"]}),
     (r"\bgpt-4\.1", {"context_window": 1_047_576, "max_output_tokens": 32_768}),
     (r"\bo[134](-|$)", {**_REASONS, "context_window": 200_000}),
@@ -36,7 +37,7 @@ FACTS: Facts = (
 def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
     """Return where sessions with a model are."""
     query = session_query(kind, {"model": address.model})
-    return realtime_address(endpoint_url(address.endpoint, "/realtime"), query)
+    return realtime_address(endpoint_url(address.endpoint, session_path(kind)), query)
 
 
 OPENAI = Family(

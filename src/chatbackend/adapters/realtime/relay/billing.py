@@ -13,6 +13,7 @@ from chatbackend.adapters.realtime.frames import Event, as_object
 from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 
+TRANSLATION = "translation"  # the key of its entry
 MAX_OPEN = 64  # responses under way at once: beside the conversation's own, those of `conversation: none`
 _OUTCOMES: Mapping[object, CallOutcome] = {outcome: outcome for outcome in get_args(CallOutcome)}
 
@@ -33,9 +34,13 @@ class Bill:
         model = found.get("model")
         self._transcriber = model if isinstance(model, str) else None
 
-    def came(self) -> None:
-        """Count a delta; whose does not matter but for a session that is cut."""
-        for key in self._open:
+    def opened(self) -> list[Action]:
+        """Begin the entry of the session itself, where it costs."""
+        return []
+
+    def came(self, kind: str) -> None:
+        """Count a delta of a type; whose does not matter but for a session that is cut."""
+        for key in self._open if kind else ():
             self._open[key] += 1
 
     def response_created(self, event: Event) -> list[Action]:
@@ -72,6 +77,30 @@ class Bill:
         return [
             Billed(key, Settlement(Usage(output_tokens=came, estimated=True), outcome)) for key, came in left.items()
         ]
+
+
+class TranslationBill(Bill):
+    """A live translation's: one entry, of a token for each delta of a transcript. Nobody says what it used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard = self._said = 0
+
+    def opened(self) -> list[Action]:
+        """Begin the entry."""
+        self._open[TRANSLATION] = 0
+        return [Began(TRANSLATION)]
+
+    def came(self, kind: str) -> None:
+        """Count a delta of what was said, or of what it means."""
+        self._heard += kind == "session.input_transcript.delta"
+        self._said += kind == "session.output_transcript.delta"
+
+    def cut(self, outcome: CallOutcome) -> list[Action]:
+        """Settle the entry, once."""
+        settlement = Settlement(Usage(self._heard, self._said, estimated=True), outcome)
+        left, self._open = self._open, {}
+        return [Billed(key, settlement) for key in left]
 
 
 def usage_of(value: object) -> Usage | None:

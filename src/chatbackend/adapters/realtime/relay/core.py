@@ -25,7 +25,7 @@ from chatbackend.adapters.realtime.frames import (
     written,
 )
 from chatbackend.adapters.realtime.relay.actions import Action, Close, RunTool, ToClient, ToProvider
-from chatbackend.adapters.realtime.relay.billing import Bill
+from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
@@ -46,7 +46,7 @@ _OF_CLIENTS = frozenset(
 _OF_TOOLS = ("response.", "conversation.item.")
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 _CONFIGURED = translation.SESSIONS | translation.OF_TRANSCRIPTION
-_HEARD = _CONFIGURED | {"response.created", "response.done", "error", _TRANSCRIBED}
+_HEARD = _CONFIGURED | {"response.created", "response.done", "session.closed", "error", _TRANSCRIBED}
 _PLACES = {"session.update": "session", BETA_UPDATE: "session", "response.create": "response"}
 _NOBODY: Find = dict[str, str]().get
 
@@ -96,14 +96,16 @@ class Relay:
         self._room = max_waiting_bytes
         self._expires_at: float | None = None
         self._warned = False
-        self._bill = Bill()
+        self._bill = TranslationBill() if kind == "translation" else Bill()
         self._closed = False
         self._held = Held(terms or Terms())
         self._hidden = HiddenCalls(self._held.names)
         self._later: list[Frame] = []
         self._setting_up = False
         self._kind: SessionKind = kind
-        self._transcriber = Transcriber(model, allowed) if kind == "transcription" else None
+        self._transcriber = None
+        if kind != "realtime":
+            self._transcriber = Transcriber(model if kind == "transcription" else None, allowed)
 
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
@@ -115,7 +117,7 @@ class Relay:
         )
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
         self._expires_at = now + SESSION_S
-        actions = self._set_up(provider)
+        actions = [*self._bill.opened(), *self._set_up(provider)]
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
@@ -159,7 +161,7 @@ class Relay:
             found = None if event is None else event.get("type")
             kind = found if isinstance(found, str) else ""
         if kind.endswith(".delta"):
-            self._bill.came()
+            self._bill.came(kind)
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
@@ -232,7 +234,7 @@ class Relay:
 
     def _judged(self, event: Event, kind: str, provider: Provider) -> Event:
         """Return a client's event as far as it may go: the same object where nothing had to be changed."""
-        if kind == BETA_UPDATE and self._transcriber is None:
+        if kind == BETA_UPDATE and self._kind != "transcription":
             message = "This session is not for transcription alone; connect with intent=transcription for one."
             raise InvalidRequest(message, param="type", code="unsupported_event")
         if kind == "session.update":
@@ -323,6 +325,8 @@ class Relay:
                     self._transcriber.refused()
             case _ if kind == _TRANSCRIBED:
                 actions += self._bill.transcribed(event)
+            case "session.closed":
+                actions += self._bill.cut("completed")
             case _:
                 pass
         if not self._held.tools:
@@ -361,11 +365,11 @@ class Relay:
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
-        if self._transcriber is not None:
-            dialect = "ga" if self._provider is None else self._provider.dialect
-            shown = self._transcriber.shown(session, dialect)
-            return event if shown is session else {**event, "session": shown}
         shown = self._held.shown(session)
+        if self._transcriber is not None:
+            shown = self._transcriber.shown(session, "ga" if self._provider is None else self._provider.dialect)
+        if self._kind == "transcription":  # which has no model of its own
+            return event if shown is session else {**event, "session": shown}
         if shown is session and session.get("model") == self._model:
             return event
         return {**event, "session": {**shown, "model": self._model}}

@@ -45,7 +45,8 @@ class Held:
         """Return the update that a session begins with, in GA; None where there is nothing to set."""
         begun = self._terms.session
         if kind != "realtime":
-            return {"type": "session.update", "event_id": SETUP, "session": {"type": kind, **begun}} if begun else None
+            typed: Event = {"type": kind} if kind == "transcription" else {}  # a translation's update has no type
+            return {"type": "session.update", "event_id": SETUP, "session": {**typed, **begun}} if begun else None
         if not begun and not self.acts:
             return None
         tools = [*self.tools, *(as_list(begun.get("tools")) or ())]

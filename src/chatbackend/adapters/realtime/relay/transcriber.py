@@ -17,9 +17,12 @@ _PLACES = {"ga": ("audio", "input", "transcription"), "beta": ("input_audio_tran
 
 
 class Transcriber:
-    """One session's. `model` is the public name that its client asked by, `allowed` are those that it may use."""
+    """One session's. `allowed` are the public names that its client may use.
 
-    def __init__(self, model: str, allowed: Collection[str] | None = None) -> None:
+    `model` is the one that it asked by; None where nothing is written down unless a configuration says so.
+    """
+
+    def __init__(self, model: str | None, allowed: Collection[str] | None = None) -> None:
         self._model = model
         self._allowed = allowed
         self._chosen = self._confirmed = False
@@ -60,7 +63,7 @@ class Transcriber:
     def _found(self, name: str, find: Find) -> str:
         found = find(name) if self._allowed is None or name in self._allowed else None
         if found is None:
-            message = f"'{name}' cannot write down what is said in this session, which is with '{self._model}'."
+            message = f"'{name}' cannot write down what is said in this session."
             raise Forbidden(message, param="session.audio.input.transcription.model", code="model_not_allowed")
         return found
 
