@@ -142,6 +142,10 @@ class Settings(BaseModel):
     chatbackend_config: Path | None = Field(
         None, description="TOML file of aliases, routes and their rules, profiles and prices; see routing.md."
     )
+    chatbackend_transcription_model: str | None = Field(
+        None,
+        description="The model of realtime sessions for transcription whose client names none; default: it has to.",
+    )
     chatbackend_log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severe log line."
     )

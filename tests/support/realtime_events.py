@@ -45,6 +45,18 @@ BETA_SESSION: Event = {
     "temperature": 0.8,
     "max_response_output_tokens": "inf",
 }
+TRANSCRIPTION: Event = {
+    "type": "transcription",
+    "object": "realtime.transcription_session",
+    "include": None,
+    "audio": {"input": {**SESSION["audio"]["input"], "turn_detection": {"type": "server_vad"}}},
+}
+BETA_TRANSCRIPTION: Event = {
+    "object": "realtime.transcription_session",
+    "input_audio_format": "pcm16",
+    "input_audio_transcription": None,
+    "turn_detection": {"type": "server_vad"},
+}
 _GA_ONLY = frozenset(SESSION) - frozenset(BETA_SESSION)
 _BETA_ONLY = frozenset(BETA_SESSION) - frozenset(SESSION)
 USAGE: Event = {
@@ -60,18 +72,21 @@ TRANSCRIPTION_USAGE: Event = {"type": "tokens", "total_tokens": 25, "input_token
 class Spelling:
     """One session's state and words."""
 
-    def __init__(self, model: str, *, beta: bool) -> None:
+    def __init__(self, model: str, *, beta: bool, transcribes: bool = False) -> None:
         self.script = model
         self.beta = beta
+        self.transcribes = transcribes
         self.active: str | None = None
         self.metadata: Event | None = None
         lasts = re.search(r"lasts-(\d+)", model)
         facts = {
             "id": f"sess_{secrets.token_hex(4)}",
-            "model": "gpt-realtime-vendor",
             "expires_at": int(time.time()) + (int(lasts[1]) if lasts else 3600),
         }
-        self.session: Event = {**(BETA_SESSION if beta else SESSION), **facts}
+        if transcribes:
+            self.session: Event = {**(BETA_TRANSCRIPTION if beta else TRANSCRIPTION), **facts}
+        else:
+            self.session = {**(BETA_SESSION if beta else SESSION), **facts, "model": "gpt-realtime-vendor"}
         self.items: dict[str, Event] = {}
         self._last: str | None = None
         self._numbers = count()
@@ -82,9 +97,17 @@ class Spelling:
         pause = re.search(r"\bd(\d+)\b", self.script)
         return int(pause[1]) / 1000 if pause else 0.0
 
+    @property
+    def transcriber(self) -> str | None:
+        """What writes down what is said."""
+        place: Event = self.session if self.beta else self.session["audio"]["input"]
+        configured: Event = place["input_audio_transcription" if self.beta else "transcription"] or {}
+        return configured.get("model")
+
     def session_event(self, kind: str) -> Event:
         """Return the session, told anew."""
-        return self._event(kind, session=dict(self.session))
+        told = f"transcription_{kind}" if self.transcribes and self.beta else kind
+        return self._event(told, session=dict(self.session))
 
     def error(self, kind: str, message: str, code: str | None, about: object = None) -> Event:
         """Return an error event."""
@@ -93,8 +116,13 @@ class Spelling:
 
     def answer(self, event: Event) -> list[Event]:
         """Return what one event of the client's is answered with at once; a generation comes by `generation`."""
+        if self.transcribes and str(event.get("type")).startswith(("response.", "conversation.")):
+            message = "Not in a transcription session."
+            return [self.error("invalid_request_error", message, "invalid_value", event.get("event_id"))]
         match event.get("type"):
-            case "session.update":
+            case "transcription_session.update" if self.transcribes and self.beta:
+                return self._updated(event)
+            case "session.update" if not (self.transcribes and self.beta):
                 return self._updated(event)
             case "conversation.item.create":
                 return self._told(self._added({**event["item"], "status": "completed"}))
@@ -181,6 +209,9 @@ class Spelling:
 
     def _updated(self, event: Event) -> list[Event]:
         given = event["session"]
+        if not self.beta and (kind := "transcription" if self.transcribes else "realtime") != given.get("type", kind):
+            message = f"Passing a {given['type']} session update event to a {kind} session is not allowed."
+            return [self.error("invalid_request_error", message, "invalid_parameter", event.get("event_id"))]
         foreign = _GA_ONLY if self.beta else _BETA_ONLY
         unknown = next((name for name in given if name in foreign), None)
         if unknown is None and not self.beta and "type" not in given:
@@ -200,7 +231,13 @@ class Spelling:
         heard = self._event(
             kind, item_id=item["id"], content_index=0, transcript="What was said.", usage=dict(TRANSCRIPTION_USAGE)
         )
-        return [committed, *self._told(item), heard]
+        said = [committed, *self._told(item)]
+        if not self.transcribes:
+            return [*said, heard]
+        if not self.transcriber:
+            return said
+        delta = self._event(f"{kind.rpartition('.')[0]}.delta", item_id=item["id"], content_index=0, delta="What was ")
+        return [*said, delta, heard]
 
     def _begun(self, event: Event) -> list[Event]:
         if self.active is not None:

@@ -1,7 +1,9 @@
 """A scripted Realtime provider: a real WebSocket server on 127.0.0.1 that answers text, counts and records.
 
-`/v1/realtime` and `/openai/v1/realtime` speak GA; `/openai/realtime` is Azure's preview and speaks beta. What a session
-does is named by its model (or deployment), joined by `-` in any order: `realtime-n5-close-4001`:
+`/v1/realtime` and `/openai/v1/realtime` speak GA; `/openai/realtime` is Azure's preview and speaks beta. With
+`intent=transcription` (and no model, as OpenAI has it) what is committed is written down, by a model that has been
+configured, and nothing else happens. `.../realtime/translations` translates what is said. What a session does is named
+by its model (or deployment), joined by `-` in any order: `realtime-n5-close-4001`:
 
     nN dN           N tokens an answer (3); N milliseconds before each
     call            calls the first function tool of the session; text once its output is there
@@ -31,6 +33,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tests.support.realtime_events import Event, Spelling
+from tests.support.realtime_translations import TranslationSpelling
 
 MAX_SIZE = 32 << 20
 WAIT_S = 10.0
@@ -48,7 +51,12 @@ class Session:
         self.ended = asyncio.Event()
         self._connection = connection
         self._arrived = asyncio.Condition()
-        self.spelling = Spelling(self.model, beta=urlsplit(path).path == "/openai/realtime")
+        place = urlsplit(path).path
+        self.spelling: Spelling | TranslationSpelling = Spelling(
+            self.model, beta=place == "/openai/realtime", transcribes="intent" in self.query
+        )
+        if place.endswith("/translations"):
+            self.spelling = TranslationSpelling(self.model)
         self._answering: asyncio.Task[None] | None = None
 
     @property
@@ -128,6 +136,8 @@ class Session:
             event = {}
         for each in told:
             await self._tell(each)
+        if told and told[-1]["type"] == "session.closed":
+            await self._connection.close(1000)
         if event.get("type") == "response.create" and self.spelling.active is not None and not told:
             self._answering = asyncio.create_task(self._generate())
 
@@ -200,12 +210,15 @@ class RealtimeUpstream:
             self._arrived.notify_all()
         model = parse_qs(urlsplit(request.path).query)
         name = (model.get("model") or model.get("deployment") or [""])[0]
+        if "intent" in model and name:
+            told = "You must not provide a model parameter for transcription sessions."
+            return connection.respond(HTTPStatus.BAD_REQUEST, json.dumps({"error": {"message": told}}))
         if self._key and self._key not in (_bearer(request.headers), request.headers.get("api-key")):
             return connection.respond(HTTPStatus.UNAUTHORIZED, f"Incorrect API key provided: {self._key[:6]}...")
         status = re.search(r"status-(\d{3})", name)
         if status is not None:
             return connection.respond(HTTPStatus(int(status[1])), '{"error": {"message": "as scripted"}}')
-        if "late" in name:
+        if "late" in name.split("-"):
             await self.gate.wait()
         return None
 

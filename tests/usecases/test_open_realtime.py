@@ -8,11 +8,12 @@ import pytest
 
 from chatbackend.domain.errors import NotFound, UpstreamError
 from chatbackend.domain.models import ModelProfile, ModelRequest
-from chatbackend.domain.realtime import Dialect, Ended
+from chatbackend.domain.realtime import Dialect, Ended, SessionKind
 from chatbackend.domain.routing import Health, Route, Target, Timeouts
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import Deployment
+from chatbackend.usecases.realtime_ports import RealtimeModel
 
 pytestmark = pytest.mark.anyio
 
@@ -62,12 +63,21 @@ class Talker:
         return Link()
 
 
+def sessions(name: str, talker: Talker | None) -> dict[SessionKind, RealtimeModel]:
+    """Return what a deployment has: those that are called a scribe write down what is said."""
+    if talker is None:
+        return {}
+    return {"transcription": talker} if "scribe" in name else {"realtime": talker}
+
+
 class Models:
-    """Deployments by name; `both` is a route to all of them, in order."""
+    """Deployments by name, `theirs` at another provider; `both` is a route to all of them, in order."""
 
     def __init__(self, **talkers: Talker | None) -> None:
         self._all = {
-            f"p/{name}": Deployment(f"p/{name}", "p", name, Unasked(), realtime=talker)
+            f"p/{name}": Deployment(
+                f"p/{name}", "q" if "theirs" in name else "p", name, Unasked(), realtime=sessions(name, talker)
+            )
             for name, talker in talkers.items()
         }
 
@@ -110,8 +120,27 @@ async def test_a_bare_name_counts_only_where_it_means_this_deployment() -> None:
 
 async def test_a_model_is_talked_to_where_all_of_its_deployments_are() -> None:
     made = opening(a=Talker(), b=None)
-    assert [made.talks(name) for name in ("a", "b", "both")] == [True, False, False]
+    assert [made.takes(name) for name in ("a", "b", "both")] == [True, False, False]
     with pytest.raises(NotFound):
-        made.talks("nothing")
+        made.takes("nothing")
     with pytest.raises(UpstreamError):
         await made("b")
+
+
+async def test_who_writes_down_what_is_said_is_found_by_any_name_at_the_sessions_provider() -> None:
+    """`q/scribe3` is another provider's, `a` answers, `both` is a route to all."""
+    made = opening(scribe=Talker(), scribe2=Talker(), a=Talker())
+    opened = await made("scribe", "transcription")
+    names = ("scribe", "p/scribe", "scribe2", "p/scribe2", "both", "a", "p/a", "q/scribe3", "nothing")
+    assert [opened.transcriber(name) for name in names] == [
+        *("scribe", "scribe", "scribe2", "scribe2", "scribe"),
+        *(None, None, None, None),
+    ]
+    assert [made.takes("scribe", kind) for kind in ("transcription", "realtime")] == [True, False]
+    assert (await made("a")).transcriber("a") is None
+
+
+async def test_a_transcriber_of_another_provider_is_not_this_sessions() -> None:
+    made = opening(scribe=Talker(), theirs_scribe=Talker())
+    opened = await made("scribe", "transcription")
+    assert opened.transcriber("theirs_scribe") is None

@@ -10,6 +10,7 @@ from chatbackend.adapters.settings_file import SettingsFile
 from chatbackend.config import BadSetting, Settings
 from chatbackend.domain.errors import NotFound
 from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.realtime import SessionKind
 from chatbackend.infra.embedding.minilm import MiniLM
 from chatbackend.infra.models.catalog import Catalog
 from chatbackend.infra.models.credentials import Credential, fixed
@@ -24,6 +25,7 @@ from chatbackend.infra.models.socket_pool import SocketPool
 from chatbackend.infra.models.token_counter import RelayedCounter
 from chatbackend.infra.registry import FAMILIES, installed
 from chatbackend.usecases.ports import Api, Deployment, Model, Relay
+from chatbackend.usecases.realtime_ports import RealtimeModel
 
 Profiles = Mapping[str, Mapping[str, Any]]
 
@@ -144,11 +146,20 @@ class _Provider:
         counting, counter = family.counting, None
         if counting is not None:
             counter = RelayedCounter(relay(counting.path), counting, codec.profile)
-        realtime = self._realtime(name) if profile.realtime else None
+        realtime = self._realtime(name, profile)
         return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter, realtime)
 
-    def _realtime(self, name: str) -> RealtimeUpstream | None:
-        if self._family.realtime is None:
-            return None
-        address = self._family.realtime(Address(self._endpoint, name, self._realtime_version))
-        return RealtimeUpstream(address, self._credential, lambda: self._client.tls)
+    def _realtime(self, name: str, profile: ModelProfile) -> dict[SessionKind, RealtimeModel]:
+        has: dict[SessionKind, bool] = {
+            "realtime": profile.realtime,
+            "transcription": profile.transcribes,
+            "translation": profile.translates,
+        }
+        if (address_of := self._family.realtime) is None:
+            return {}
+        where = Address(self._endpoint, name, self._realtime_version)
+        return {
+            kind: RealtimeUpstream(address_of(where, kind), self._credential, lambda: self._client.tls)
+            for kind, has_it in has.items()
+            if has_it
+        }

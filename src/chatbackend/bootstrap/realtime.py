@@ -37,4 +37,11 @@ def realtime_routes(
             max_frame_bytes=base.settings.chatbackend_max_body_bytes,
         )
     )
-    return RealtimeRoutes(opening, RelayedSessions(ports), sockets, new_id=base.ids, bridge=bridge)
+    return RealtimeRoutes(
+        opening,
+        RelayedSessions(ports),
+        sockets,
+        new_id=base.ids,
+        bridge=bridge,
+        transcriber=base.settings.chatbackend_transcription_model,
+    )

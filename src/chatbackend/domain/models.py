@@ -41,6 +41,8 @@ class ModelProfile:
     can_stop_thinking: bool = True  # takes the word that it should not think
     refuses: frozenset[str] = frozenset()
     realtime: bool = False  # it is talked to, over its provider's Realtime API
+    transcribes: bool = False  # it writes down what is said, over the same API
+    translates: bool = False  # it says in another language what is said, over the same API
 
 
 @dataclass(frozen=True, slots=True)

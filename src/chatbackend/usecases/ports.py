@@ -13,6 +13,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
+from chatbackend.domain.realtime import SessionKind
 from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.routing import Route, Timeouts
 from chatbackend.domain.usage import Settlement
@@ -138,7 +139,7 @@ class Deployment:
     """A model that can be asked for: its public name, who owns it, and how to reach it.
 
     `relays` pass requests through as they are, by the API that the provider speaks. `counter`: it counts tokens.
-    `realtime`: it can be talked to.
+    `realtime` are the kinds of sessions that its provider's Realtime API has with it.
     """
 
     name: str
@@ -147,7 +148,7 @@ class Deployment:
     model: Model
     relays: Mapping[Api, Relay] = field(default_factory=dict[Api, Relay])
     counter: TokenCounter | None = None
-    realtime: RealtimeModel | None = None
+    realtime: Mapping[SessionKind, RealtimeModel] = field(default_factory=dict[SessionKind, RealtimeModel])
 
 
 class Models(Protocol):

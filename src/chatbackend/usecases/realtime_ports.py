@@ -1,9 +1,13 @@
 """What realtime sessions need of the world."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from chatbackend.domain.realtime import Dialect, Ended
+
+# What the provider of a session calls the model that writes down what is said, by any name of it that we know; None for
+# one that it does not have.
+FindTranscriber = Callable[[str], str | None]
 
 
 class RealtimeLink(Protocol):

@@ -3,8 +3,8 @@
 import pytest
 
 from chatbackend.adapters.realtime.handshake import Handshake, read
-from chatbackend.domain.errors import InvalidRequest
-from chatbackend.domain.realtime import Dialect
+from chatbackend.domain.errors import Forbidden, InvalidRequest
+from chatbackend.domain.realtime import Dialect, SessionKind, Terms
 
 OPENAI, PREVIEW = "/v1/realtime", "/openai/realtime"
 Query = dict[str, list[str]]
@@ -30,7 +30,7 @@ def test_the_model_and_the_dialect_are_told_by_the_handshake(
 ) -> None:
     beta, offered = said
     subprotocol = "realtime" if "realtime" in offered else None
-    found = read(path, query, offered=offered, beta=beta, default="of the secret")
+    found = read(path, query, offered=offered, beta=beta, terms=Terms("of the secret"))
     assert found == Handshake(*expected, subprotocol)
 
 
@@ -42,10 +42,49 @@ def test_the_model_and_the_dialect_are_told_by_the_handshake(
         (OPENAI, {"model": ["a", "b"]}, "model"),
         (PREVIEW, {"api-version": ["1"]}, "deployment"),
         (OPENAI, {"call_id": ["c"]}, "call_id"),
-        (OPENAI, {"intent": ["transcription"], "model": ["m"]}, "intent"),
+        (OPENAI, {"intent": ["conversation"], "model": ["m"]}, "intent"),
+        (OPENAI, {"intent": ["transcription"]}, "model"),
     ],
 )
 def test_what_a_handshake_lacks_or_cannot_have_is_named(path: str, query: Query, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read(path, query, offered=())
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("query", "terms", "expected"),
+    [
+        ({"intent": ["transcription"], "model": ["m"]}, Terms("s"), ("m", "transcription")),
+        ({"intent": ["transcription"]}, Terms("s"), ("s", "transcription")),
+        ({"intent": ["transcription"]}, Terms(), ("of the server", "transcription")),
+        ({}, Terms("s", kind="transcription"), ("s", "transcription")),
+        ({"model": ["m"]}, Terms(kind="realtime"), ("m", "realtime")),
+    ],
+)
+def test_a_session_for_transcription_is_asked_for_by_its_intent_or_its_secret(
+    query: Query, terms: Terms, expected: tuple[str, SessionKind]
+) -> None:
+    found = read(OPENAI, query, offered=(), terms=terms, transcriber="of the server")
+    assert (found.model, found.kind) == expected
+
+
+def test_a_secret_for_sessions_of_one_kind_opens_no_other() -> None:
+    with pytest.raises(Forbidden) as refused:
+        read(OPENAI, {"intent": ["transcription"], "model": ["m"]}, offered=(), terms=Terms(kind="realtime"))
+    assert refused.value.code == "session_type_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime/translations", "/openai/v1/realtime/translations"])
+def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> None:
+    found = read(path, {"model": ["m"]}, offered=(), beta="realtime=v1", terms=Terms(kind="translation"))
+    assert found == Handshake("m", "ga", None, "translation")
+    with pytest.raises(InvalidRequest) as refused:
+        read(path, {"model": ["m"], "intent": ["transcription"]}, offered=())
+    assert refused.value.param == "intent"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/v1/realtime/translations", "transcription"), (OPENAI, "translation")])
+def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
+    with pytest.raises(Forbidden):
+        read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))

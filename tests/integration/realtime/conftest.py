@@ -7,6 +7,7 @@ import pytest
 from tests.support.realtime_upstream import RealtimeUpstream
 from tests.support.server import Server, serving
 
+DEPLOYMENTS = "voice=gpt-realtime,chat=gpt-4o,scribe=gpt-4o-transcribe,interpreter=gpt-realtime-translate"
 VENDOR_KEY = "sk-vendor-0123456789abcdef"
 
 
@@ -23,7 +24,8 @@ async def running(provider: RealtimeUpstream, tmp_path_factory: pytest.TempPathF
         "OPENAI_API_KEY": VENDOR_KEY,
         "AZURE_OPENAI_ENDPOINT": provider.url,
         "AZURE_OPENAI_API_KEY": VENDOR_KEY,
-        "AZURE_OPENAI_DEPLOYMENTS": "voice=gpt-realtime,chat=gpt-4o",
+        "AZURE_OPENAI_DEPLOYMENTS": DEPLOYMENTS,
+        "CHATBACKEND_TRANSCRIPTION_MODEL": "azure/scribe",
         "CHATBACKEND_LOG_LEVEL": "debug",
         "CHATBACKEND_DRAIN_S": "0.1",
     }

@@ -172,7 +172,7 @@ async def test_a_secret_asks_for_its_models_only(running: Server) -> None:
 
 
 REFUSED: list[tuple[Body, Headers, str | None]] = [
-    ({"session": {"type": "transcription"}}, {}, "session.type"),
+    ({"session": {"type": "transcription", "model": "m"}}, {}, "session.model"),
     ({"expires_after": {"anchor": "created_at", "seconds": 5}}, {}, "expires_after"),
     ({"chatbackend": {"user": "a b"}}, {}, "chatbackend.user"),
     (ANNA, {"chatbackend-user": "bob"}, "chatbackend.user"),

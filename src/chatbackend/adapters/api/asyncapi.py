@@ -47,7 +47,11 @@ def document(*, version: str) -> dict[str, Any]:
                 "security": [_security("bearer"), _security("browser")],
             }
         },
-        "channels": {"responses": _channel(), "realtime": realtime_channel.channel()},
+        "channels": {
+            "responses": _channel(),
+            "realtime": realtime_channel.channel(),
+            "translations": realtime_channel.translations(),
+        },
         "operations": {
             "command": _operation("receive", commands()),
             "event": _operation("send", {**events(), **own_events(), **conversation_events()}),

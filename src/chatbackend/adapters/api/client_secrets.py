@@ -1,7 +1,7 @@
-"""Shapes of `POST /v1/realtime/client_secrets`.
+"""Shapes of `POST /v1/realtime/client_secrets`, and of that for translations.
 
-Source: the `openai` package, `types/realtime/client_secret_create_params.py`. A `session` is what realtime sessions
-begin with. What a secret is bound to is ours, under `chatbackend`.
+Source: the `openai` package, `client_secret_create_params.py` of `types/realtime` and of `types/realtime/translations`.
+A `session` is what realtime sessions begin with. What a secret is bound to is ours, under `chatbackend`.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from chatbackend.adapters.api.checking import checked
+from chatbackend.adapters.realtime.frames import as_object
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret
-from chatbackend.domain.realtime import Terms
+from chatbackend.domain.realtime import SessionKind, Terms
 
 DEFAULT_S = 600
 MAX_INSTRUCTIONS = 32_768
@@ -26,11 +27,44 @@ class ExpiresAfter(Struct, forbid_unknown_fields=True):
     seconds: Annotated[int, Meta(ge=10, le=7200)] = DEFAULT_S
 
 
-class SecretSession(Struct):
-    """What a realtime session begins with: any field of GA's configuration, which its provider judges."""
+class SecretTranscription(Struct):
+    """What writes down what is said."""
 
-    type: Literal["realtime", "transcription"] = "realtime"
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+class SecretInput(Struct):
+    """What is heard."""
+
+    transcription: SecretTranscription | None = None
+
+
+class SecretAudio(Struct):
+    """The part of a configuration that may name a model."""
+
+    input: SecretInput | None = None
+
+
+class SecretSession(Struct):
+    """What a session begins with: any field of GA's configuration, which its provider judges.
+
+    One for transcription has its model in `audio.input.transcription`; a translation may have another one there.
+    """
+
+    type: SessionKind = "realtime"
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    audio: SecretAudio | None = None
+
+    @property
+    def named(self) -> str | None:
+        """The model that it is with."""
+        return self.transcriber if self.type == "transcription" else self.model
+
+    @property
+    def transcriber(self) -> str | None:
+        """The model that writes down what is said."""
+        heard = None if self.audio is None else self.audio.input
+        return None if heard is None or heard.transcription is None else heard.transcription.model
 
 
 class Binding(Struct, forbid_unknown_fields=True):
@@ -62,11 +96,12 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
         """What its realtime sessions are held to."""
         held = self.chatbackend or Binding()
         return Terms(
-            None if self.session is None else self.session.model,
+            None if self.session is None else self.session.named,
             instructions=held.instructions or "",
             vector_stores=tuple(held.vector_store_ids or ()),
             client_tools=None if held.client_tools is None else tuple(held.client_tools),
             show_sources=held.show_sources,
+            kind=None if self.session is None else self.session.type,
         )
 
     @property
@@ -83,8 +118,9 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
     def models(self) -> tuple[str, ...] | None:
         """The names of models that it may ask by."""
         models = None if self.chatbackend is None else self.chatbackend.models
-        if models is None and self.session is not None and self.session.model is not None:
-            models = [self.session.model]
+        if models is None and self.session is not None:
+            others = [self.session.transcriber] if self.session.type == "translation" else []
+            models = [name for name in (self.session.named, *others) if name is not None] or None
         return None if models is None else tuple(models)
 
 
@@ -93,11 +129,35 @@ def read(body: Mapping[str, Any]) -> tuple[ClientSecretRequest, Terms]:
     wanted = checked(body, ClientSecretRequest)
     if wanted.session is None:
         return wanted, wanted.terms
-    if wanted.session.type != "realtime":
-        message = "Sessions for transcription alone are not taken; a realtime session transcribes its input, too."
-        raise InvalidRequest(message, param="session.type", code="unsupported_parameter")
-    begun = {name: value for name, value in body["session"].items() if name not in ("type", "model")}
-    return wanted, replace(wanted.terms, session=begun)
+    if wanted.session.type == "translation":
+        message = "Secrets for translations are made by POST /v1/realtime/translations/client_secrets."
+        raise InvalidRequest(message, param="session.type", code="unsupported_value")
+    if wanted.session.type == "transcription" and wanted.session.model is not None:
+        message = "A session for transcription names its model in audio.input.transcription."
+        raise InvalidRequest(message, param="session.model", code="unsupported_parameter")
+    return wanted, _begun(wanted, body["session"])
+
+
+def read_for_translation(body: Mapping[str, Any]) -> tuple[ClientSecretRequest, Terms]:
+    """Read a request for live translations, whose session names its model. Raises: InvalidRequest naming the field."""
+    session = as_object(body.get("session"))
+    if session is None or session.get("model") is None:
+        message = "Name the model of the translations: session.model."
+        raise InvalidRequest(message, param="session.model", code="missing_required_parameter")
+    if session.get("type", "translation") != "translation":
+        raise InvalidRequest("A translation's type is 'translation'.", param="session.type", code="unsupported_value")
+    wanted = checked({**body, "session": {**session, "type": "translation"}}, ClientSecretRequest)
+    return wanted, _begun(wanted, session)
+
+
+def _begun(wanted: ClientSecretRequest, session: Mapping[str, Any]) -> Terms:
+    """Return what sessions are held to, their beginning included. Raises: InvalidRequest for what has no effect."""
+    terms = wanted.terms
+    for name in ("instructions", "vector_store_ids", "client_tools"):
+        if terms.kind != "realtime" and getattr(wanted.chatbackend, name, None) is not None:
+            message = "Nobody answers in such a session: it is held to nothing of this kind."
+            raise InvalidRequest(message, param=f"chatbackend.{name}", code="unsupported_parameter")
+    return replace(terms, session={name: value for name, value in session.items() if name not in ("type", "model")})
 
 
 def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -> dict[str, Any]:
@@ -109,9 +169,18 @@ def client_secret_object(value: str, secret: ClientSecret, *, session_id: str) -
         "session": {
             **secret.terms.session,
             "id": session_id,
-            "object": "realtime.session",
-            "type": "realtime",
-            **({} if secret.terms.model is None else {"model": secret.terms.model}),
+            **_kind_of(secret),
         },
         "chatbackend": {"user": user, "models": None if secret.models is None else list(secret.models)},
     }
+
+
+def _kind_of(secret: ClientSecret) -> dict[str, Any]:
+    terms = secret.terms
+    if terms.kind == "transcription":
+        return {"object": "realtime.transcription_session", "type": "transcription"}
+    if terms.kind == "translation":
+        audio = as_object(terms.session.get("audio")) or {}
+        return {"type": "translation", "model": terms.model, "audio": audio, "expires_at": secret.expires_at}
+    named = {} if terms.model is None else {"model": terms.model}
+    return {"object": "realtime.session", "type": "realtime", **named}

@@ -288,6 +288,9 @@ def _others() -> dict[tuple[str, str], Operation]:
         ("POST", "/v1/realtime/client_secrets"): Operation(
             "createClientSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
         ),
+        ("POST", "/v1/realtime/translations/client_secrets"): Operation(
+            "createTranslationSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
+        ),
         ("POST", "/v1/embeddings"): Operation(
             "createEmbeddings",
             "Embeddings",

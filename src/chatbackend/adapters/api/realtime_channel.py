@@ -19,6 +19,7 @@ from chatbackend.adapters.api.schemas import (
 )
 
 ADDRESS = "/v1/realtime"
+TRANSLATIONS = f"{ADDRESS}/translations"
 _ABOUT = (
     "Talk to a model in realtime: OpenAI's Realtime protocol, GA or beta. Azure's clients find it at "
     "`/openai/v1/realtime` and `/openai/realtime`, too."
@@ -36,6 +37,10 @@ def channel() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "model": said(TEXT, "Any name of a model; Azure's older path has `deployment` instead."),
+            "intent": said(
+                kind("transcription"),
+                "What is said is written down, and nobody answers; needs no `model` where one is set.",
+            ),
             "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
         },
     }
@@ -47,9 +52,19 @@ def channel() -> dict[str, Any]:
     }
 
 
+def translations() -> dict[str, Any]:
+    """Return the channel of live translations."""
+    about = "Have what is said translated live: OpenAI's Realtime Translation protocol."
+    return {**channel(), "address": TRANSLATIONS, "description": about}
+
+
 def operations() -> dict[str, Any]:
     """Return what clients may send, and what they are sent."""
-    return {"realtime_command": _operation("receive", _commands()), "realtime_event": _operation("send", _events())}
+    return {
+        f"{channel}_{name}": _operation(channel, action, shapes)
+        for channel in ("realtime", "translations")
+        for name, action, shapes in (("command", "receive", _commands()), ("event", "send", _events()))
+    }
 
 
 def _commands() -> dict[str, Schema]:
@@ -70,7 +85,7 @@ def _events() -> dict[str, Schema]:
     }
 
 
-def _operation(action: str, shapes: dict[str, Schema]) -> dict[str, Any]:
-    here = "#/channels/realtime"
+def _operation(channel: str, action: str, shapes: dict[str, Schema]) -> dict[str, Any]:
+    here = f"#/channels/{channel}"
     told = [{"$ref": f"{here}/messages/{name}"} for name in shapes]
     return {"action": action, "channel": {"$ref": here}, "messages": told}

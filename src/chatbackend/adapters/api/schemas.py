@@ -301,7 +301,13 @@ def _others() -> dict[str, Schema]:
 
 
 def _client_secret() -> Schema:
-    session = whole(id=TEXT, object=kind("realtime.session"), type=kind("realtime"))
+    session = whole(
+        "As it begins.",
+        ("object",),
+        id=TEXT,
+        object=one_of("realtime.session", "realtime.transcription_session"),
+        type=one_of("realtime", "transcription", "translation"),
+    )
     models = said(or_null(list_of(TEXT)), "The names of models that it may ask by; null: any.")
     return whole(
         "A short-lived credential for a page in a browser; shown this once.",

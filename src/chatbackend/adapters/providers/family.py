@@ -12,6 +12,7 @@ from chatbackend.adapters.providers.counting import Counting
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
 from chatbackend.adapters.realtime.upstreams import RealtimeAddress
 from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.realtime import SessionKind
 from chatbackend.usecases.ports import Api
 
 ENTRY_POINTS = "chatbackend.providers"  # the group in which an installed package names its families
@@ -53,7 +54,7 @@ class Family:
     `authorise` makes the headers that carry it, `token_scope` says what a token of Entra ID is for where no key is set.
     `url` makes the address of a codec's path. `relays` are the paths of the APIs that it speaks: their requests pass
     as they are. `counting`: how it is asked to count tokens. `socket_codec`: what WebSockets to it are spoken by.
-    `realtime` makes the address of a model's sessions.
+    `realtime` makes the address of a model's sessions of a kind.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Family:
     relays: Mapping[Api, str] = field(default_factory=dict[Api, str])
     counting: Counting | None = None
     socket_codec: Callable[[ModelProfile], ResponsesCodec] | None = None
-    realtime: Callable[[Address], RealtimeAddress] | None = None
+    realtime: Callable[[Address, SessionKind], RealtimeAddress] | None = None
 
     @property
     def key_variables(self) -> tuple[str, ...]:

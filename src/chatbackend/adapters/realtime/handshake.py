@@ -4,6 +4,8 @@
 |---|---|---|
 | `/v1/realtime?model=`, `/openai/v1/realtime?model=` | `model` | GA, or beta by header or subprotocol |
 | `/openai/realtime?api-version=&deployment=` | `deployment`, else `model` | so, too; beta for any `...-preview` |
+| `.../realtime/translations?model=` | `model` | GA |
+| any but that one with `intent=transcription` | of whom writes down what is said; need not be named | as without |
 
 Source: the `openai` packages of Python and Node (resources/realtime, lib/azure), Azure's Realtime reference.
 """
@@ -11,17 +13,15 @@ Source: the `openai` packages of Python and Node (resources/realtime, lib/azure)
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from chatbackend.domain.errors import InvalidRequest
-from chatbackend.domain.realtime import Dialect
+from chatbackend.domain.errors import Forbidden, InvalidRequest
+from chatbackend.domain.realtime import Dialect, SessionKind, Terms
 
 SUBPROTOCOL = "realtime"  # what a page offers beside its secret; nothing else is ever echoed
 PREVIEW_PATH = "/openai/realtime"
+_TRANSLATIONS = "/realtime/translations"
+FREE = Terms()
 _BETA_HEADER = "realtime=v1"
 _BETA_OFFER = "openai-beta.realtime-v1"
-_LATER = {
-    "call_id": "Calls over WebRTC and SIP are not taken here, so there is none to join.",
-    "intent": "A session for transcription alone is not taken here; a realtime session transcribes its input, too.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Handshake:
     model: str
     dialect: Dialect
     subprotocol: str | None
+    kind: SessionKind = "realtime"
 
 
 def read(
@@ -39,24 +40,45 @@ def read(
     *,
     offered: Collection[str],
     beta: str | None = None,
-    default: str | None = None,
+    terms: Terms = FREE,
+    transcriber: str | None = None,
 ) -> Handshake:
     """Read a handshake; `offered` are its subprotocols, `beta` is its header `OpenAI-Beta`.
 
-    `default`: the model where none is named. Raises: InvalidRequest.
+    `terms` are those of its credential, whose model counts where none is named. `transcriber` is the model of a session
+    for transcription that names none, either. Raises: InvalidRequest, Forbidden.
     """
-    for name, why in _LATER.items():
-        if name in query:
-            raise InvalidRequest(why, param=name, code="unsupported_parameter")
+    if "call_id" in query:
+        message = "Calls over WebRTC and SIP are not taken here, so there is none to join."
+        raise InvalidRequest(message, param="call_id", code="unsupported_parameter")
+    kind = _kind(path, query, terms)
     preview = path == PREVIEW_PATH
-    model = (_one(query, "deployment") if preview else None) or _one(query, "model") or default
+    model = (_one(query, "deployment") if preview else None) or _one(query, "model") or terms.model
+    if kind == "transcription":
+        model = model or transcriber
     if not model:
         name = "deployment" if preview else "model"
         raise InvalidRequest(f"Name the model: ...?{name}=NAME.", param=name, code="missing_required_parameter")
     old = _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
     if preview and (_one(query, "api-version") or "").endswith("-preview"):
         old = True
-    return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    if kind == "translation":  # newer than beta
+        old = False
+    return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None, kind)
+
+
+def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:
+    translates, intent = path.endswith(_TRANSLATIONS), _one(query, "intent")
+    if intent is not None and (translates or intent != "transcription"):
+        message = "The only intent that is known is 'transcription', and not of a translation."
+        raise InvalidRequest(message, param="intent", code="unsupported_value")
+    kind: SessionKind = "translation" if translates else "realtime"
+    if intent is not None or (not translates and terms.kind == "transcription"):
+        kind = "transcription"
+    if terms.kind not in (None, kind):
+        message = f"This client secret is for sessions of the type '{terms.kind}'."
+        raise Forbidden(message, code="session_type_not_allowed")
+    return kind
 
 
 def _one(query: Mapping[str, Sequence[str]], name: str) -> str | None:

@@ -1,11 +1,13 @@
-"""`POST /v1/realtime/client_secrets`: short-lived secrets for pages in browsers, and the routes that they open."""
+"""`POST /v1/realtime/client_secrets`, and that of translations: short-lived secrets for pages in browsers."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from chatbackend.adapters.api import client_secrets as shapes
 from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.identity import ClientSecret, Principal
+from chatbackend.domain.realtime import Terms
 from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.web.auth import FOR_A_BROWSER, hash_key, owner_of
 from chatbackend.infra.web.http import Request, decode_object, encode, header
@@ -13,11 +15,13 @@ from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.ports import NewId
 
 PATH = "/v1/realtime/client_secrets"
+TRANSLATIONS = "/v1/realtime/translations/client_secrets"
 MAX_BODY_BYTES = 65_536
 FOR_BROWSERS = frozenset(
     (
         ("WEBSOCKET", "/v1/responses"),
         ("WEBSOCKET", "/v1/realtime"),
+        ("WEBSOCKET", "/v1/realtime/translations"),
         ("GET", "/v1/responses/{response_id}"),
         ("GET", "/v1/responses/{response_id}/input_items"),
         ("GET", "/v1/conversations"),
@@ -39,14 +43,23 @@ class ClientSecretRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [("POST", PATH, self.create)]
+        return [("POST", PATH, self.create), ("POST", TRANSLATIONS, self.create_for_translation)]
 
     async def create(self, request: Request) -> None:
         """Make a short-lived secret for a page in a browser; it is shown this once."""
+        await self._make(request, shapes.read)
+
+    async def create_for_translation(self, request: Request) -> None:
+        """Make a short-lived secret for live translations in a browser; it is shown this once."""
+        await self._make(request, shapes.read_for_translation)
+
+    async def _make(
+        self, request: Request, read: Callable[[Mapping[str, Any]], tuple[shapes.ClientSecretRequest, Terms]]
+    ) -> None:
         if header(request.scope["headers"], b"idempotency-key") is not None:  # who sends one relies on it
             message = "Idempotency-Key is not known here: a secret is shown once, and kept as its hash alone."
             raise InvalidRequest(message, code="idempotency_unsupported")
-        wanted, terms = shapes.read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
+        wanted, terms = read(decode_object(await request.body(MAX_BODY_BYTES) or b"{}"))
         caller = request.principal
         made = ClientSecret(
             caller.tenant,

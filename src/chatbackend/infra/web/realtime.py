@@ -1,4 +1,4 @@
-"""`WS /v1/realtime`, and Azure's paths of it: the handshake, and who serves what comes after it.
+"""`WS /v1/realtime`, `/translations` below it, and Azure's paths: the handshake, and who serves what comes after it.
 
 A model with a Realtime API of its own is relayed to; any other is talked to in text, by a bridge.
 """
@@ -17,6 +17,7 @@ from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import NewId
 
 PATH = "/v1/realtime"
+TRANSLATIONS = f"{PATH}/translations"
 Serve = Callable[[Request, Handshake], Awaitable[None]]  # an accepted socket, to its end
 
 
@@ -24,20 +25,29 @@ class RealtimeRoutes:
     """Makes a session of every handshake; `per_user` bounds how many sockets one user has.
 
     `relay` serves models with a Realtime API, `bridge` all others, in GA alone; without one they are refused.
+    `transcriber` is the model of sessions for transcription whose client names none.
     """
 
     def __init__(
-        self, opening: OpenRealtime, relay: Serve, per_user: PerUser, *, new_id: NewId, bridge: Serve | None = None
+        self,
+        opening: OpenRealtime,
+        relay: Serve,
+        per_user: PerUser,
+        *,
+        new_id: NewId,
+        bridge: Serve | None = None,
+        transcriber: str | None = None,
     ) -> None:
         self._opening = opening
         self._relay = relay
         self._per_user = per_user
         self._new_id = new_id
         self._bridge = bridge
+        self._transcriber = transcriber
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [("WEBSOCKET", PATH, self.connect)]
+        return [("WEBSOCKET", PATH, self.connect), ("WEBSOCKET", TRANSLATIONS, self.translate)]
 
     async def connect(self, request: Request) -> None:
         """Talk to a model in realtime.
@@ -47,8 +57,14 @@ class RealtimeRoutes:
         offered = request.scope.get("subprotocols", ())
         beta = request.headers.get("openai-beta")
         secret = request.principal.secret
-        default = None if secret is None else secret.terms.model
-        wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta, default=default)
+        wanted = handshake.read(
+            request.scope["path"],
+            request.query,
+            offered=offered,
+            beta=beta,
+            terms=handshake.FREE if secret is None else secret.terms,
+            transcriber=self._transcriber,
+        )
         request.principal.check_model(wanted.model)
         serve = self._server_of(request, wanted)
         with self._per_user.room(request.principal):
@@ -58,12 +74,23 @@ class RealtimeRoutes:
             )
             await serve()
 
+    async def translate(self, request: Request) -> None:
+        """Have what is said in one language said in another, live.
+
+        Raises, before it is accepted: InvalidRequest, Forbidden, NotFound, RateLimited.
+        """
+        await self.connect(request)
+
     def _server_of(self, request: Request, wanted: Handshake) -> Callable[[], Awaitable[None]]:
         """Return what serves the socket once it is accepted. Raises: NotFound, InvalidRequest."""
-        if self._opening.talks(wanted.model):
+        if self._opening.takes(wanted.model, wanted.kind):
             return partial(self._relay, request, wanted)
-        if self._bridge is None:
-            message = f"'{wanted.model}' cannot be talked to in realtime."
+        if self._bridge is None or wanted.kind != "realtime" or self._answers_nobody(wanted.model):
+            message = f"'{wanted.model}' has no sessions of the type '{wanted.kind}'."
             raise InvalidRequest(message, param="model", code="unsupported_by_model")
         front = request if wanted.dialect == "ga" else spoken_in_ga(request, self._new_id)
         return partial(self._bridge, front, wanted)
+
+    def _answers_nobody(self, model: str) -> bool:
+        """Whether a model only writes down or translates, so that it cannot be talked to in text, either."""
+        return self._opening.takes(model, "transcription") or self._opening.takes(model, "translation")

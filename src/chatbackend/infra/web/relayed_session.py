@@ -22,7 +22,7 @@ from chatbackend.adapters.realtime.relay.core import Provider, Relay
 from chatbackend.adapters.realtime.relay.liveness import Liveness
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.realtime import Ended, Terms
+from chatbackend.domain.realtime import Ended, SessionKind, Terms
 from chatbackend.domain.responses import FileSearch
 from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Request
@@ -72,6 +72,7 @@ class _Session:
         self._ports = ports
         self._request = request
         self._model = wanted.model
+        self._kind: SessionKind = wanted.kind
         secret = request.principal.secret
         self._terms = Terms() if secret is None else secret.terms
         self._relay = Relay(
@@ -81,6 +82,8 @@ class _Session:
             max_waiting_bytes=ports.max_frame_bytes,
             terms=self._terms,
             opted_in=request.one("chatbackend") == "1",
+            kind=wanted.kind,
+            allowed=None if secret is None else secret.models,
         )
         self._box = RelayBox(request.send)
         self._group: TaskGroup = anyio.create_task_group()
@@ -141,9 +144,8 @@ class _Session:
     async def _talk(self) -> None:
         """Open the provider's session, then take what it says."""
         self._ready = anyio.Event()
-        opened = self._opened = await self._ports.opening(self._model)
-        dialect = "ga" if opened.deployment.realtime is None else opened.deployment.realtime.dialect
-        provider = Provider(dialect, opened.names, opened.link.secrets)
+        opened = self._opened = await self._ports.opening(self._model, self._kind)
+        provider = Provider(opened.dialect, opened.names, opened.link.secrets, opened.transcriber)
         waited = self._relay.opened(provider, self._ports.clock.now())
         self._group.start_soon(self._guarded, partial(self._catch_up, waited, self._ready))
         async for frame in opened.link.frames():
@@ -210,7 +212,7 @@ class _Session:
         self._sending.remove(since)
 
     async def _begin(self, began: Began) -> None:
-        if self._opened is None:
+        if self._opened is None or self._closing is not None:  # what is begun now would never be settled
             return
         deployment = self._opened.deployment
         model = deployment.name if began.model is None else f"{deployment.provider}/{began.model}"

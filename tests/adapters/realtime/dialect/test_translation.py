@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 
 from chatbackend.adapters.realtime.dialect import sessions
 from chatbackend.adapters.realtime.dialect.translation import ProviderWords, client_event, provider_event
-from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.realtime import Dialect
 from tests.support.realtime_events import Spelling
 
@@ -174,7 +173,27 @@ def test_what_a_provider_says_beside_it_passes_as_it_is(event: Event, to: Dialec
     assert provider_event(event, to=to) == [event]
 
 
-def test_a_session_for_transcription_alone_is_refused() -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        client_event({"type": "transcription_session.update"}, to="ga")
-    assert refused.value.code == "unsupported_event"
+@pytest.mark.parametrize("dialect", ["ga", "beta"])
+def test_a_session_for_transcription_says_the_same_in_both_dialects(dialect: Dialect) -> None:
+    spelling = Spelling("x", beta=dialect == "beta", transcribes=True)
+    to: Dialect = "beta" if dialect == "ga" else "ga"
+    said = [spelling.session_event("session.created"), spelling.session_event("session.updated")]
+    events = [event for each in said for event in provider_event(each, to=to)]
+    names = ["session.created", "session.updated"]
+    assert [event["type"] for event in events] == (
+        [f"transcription_{name}" for name in names] if to == "beta" else names
+    )
+    for event in events:
+        if to == "ga":
+            GA.validate_python(event)
+            assert event["session"]["audio"]["input"]["turn_detection"] == {"type": "server_vad"}
+        else:
+            assert (event["session"]["input_audio_format"], event["session"]["turn_detection"]) == (
+                "pcm16",
+                {"type": "server_vad"},
+            )
+
+
+def test_an_odd_update_of_a_session_for_transcription_is_left_to_who_reads_it() -> None:
+    asked = client_event({"type": "transcription_session.update", "session": 7}, to="ga")
+    assert asked == {"type": "session.update", "session": 7}

@@ -180,6 +180,7 @@ def test_a_transcription_costs_under_its_own_model(configured: Event) -> None:
     actions = session.provider_said(json.dumps({**heard, "usage": {"type": "duration", "seconds": 3}}))
     assert of(Began, actions) == [Began("i/0", "whisper" if configured else None)]
     assert of(Billed, actions) == [Billed("i/0", Settlement(Usage(estimated=True), "completed"))]
+    assert of(Billed, session.provider_said(json.dumps(heard))) == []
 
 
 def test_a_session_warns_who_wants_to_know_and_ends_what_its_provider_forgot() -> None:

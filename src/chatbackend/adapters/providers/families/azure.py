@@ -7,7 +7,8 @@ from urllib.parse import quote, urlsplit
 
 from chatbackend.adapters.providers.families.openai import OPENAI
 from chatbackend.adapters.providers.family import Address, Family
-from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_path, session_query
+from chatbackend.domain.realtime import SessionKind
 
 _WRITTEN = ("/openai/v1", "/openai")  # how much of the path an operator may have copied
 
@@ -21,12 +22,14 @@ def url(address: Address, path: str) -> str:
     return f"{resource}/openai{place}{path}?api-version={quote(address.version, safe='')}"
 
 
-def realtime(address: Address) -> RealtimeAddress:
-    """Return where sessions with a deployment are; with a dated version, those of the preview API."""
+def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
+    """Return where sessions with a deployment are; with a dated version, those of the preview API, if it has them."""
     resource = _resource(address)
-    if not address.version:
-        return realtime_address(f"{resource}/openai/v1/realtime", {"model": address.model})
-    query = {"api-version": address.version, "deployment": address.model}
+    if not address.version or kind == "translation":
+        return realtime_address(
+            f"{resource}/openai/v1{session_path(kind)}", session_query(kind, {"model": address.model})
+        )
+    query = {"api-version": address.version, **session_query(kind, {"deployment": address.model})}
     return realtime_address(f"{resource}/openai/realtime", query, "beta")
 
 

@@ -8,14 +8,17 @@ from chatbackend.adapters.providers.counting import BY_RESPONSES
 from chatbackend.adapters.providers.family import Address, Facts, Family
 from chatbackend.adapters.providers.openai_chat import ChatCodec
 from chatbackend.adapters.providers.openai_responses import ResponsesCodec
-from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address
+from chatbackend.adapters.realtime.upstreams import RealtimeAddress, realtime_address, session_path, session_query
 from chatbackend.domain.models import ModelProfile
+from chatbackend.domain.realtime import SessionKind
 
 _SAMPLING = ("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias")
 _REASONS = {"system_role": "developer", "refuses": [*_SAMPLING, "verbosity"], "max_output_tokens": 100_000}
 # A model that is not reached by any pattern is taken at its word: servers of many makers stand behind this address.
 FACTS: Facts = (
     (r"realtime", {"realtime": True}),
+    (r"transcribe|whisper", {"transcribes": True, "realtime": False}),
+    (r"realtime-translate", {"translates": True, "realtime": False}),
     (r"\b(gpt-3\.5|gpt-35|gpt-4|chatgpt)", {"thinking": "none", "refuses": ["reasoning_effort", "verbosity"]}),
     (r"\bgpt-4\.1", {"context_window": 1_047_576, "max_output_tokens": 32_768}),
     (r"\bo[134](-|$)", {**_REASONS, "context_window": 200_000}),
@@ -31,9 +34,10 @@ FACTS: Facts = (
 )
 
 
-def realtime(address: Address) -> RealtimeAddress:
+def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
     """Return where sessions with a model are."""
-    return realtime_address(endpoint_url(address.endpoint, "/realtime"), {"model": address.model})
+    query = session_query(kind, {"model": address.model})
+    return realtime_address(endpoint_url(address.endpoint, session_path(kind)), query)
 
 
 OPENAI = Family(

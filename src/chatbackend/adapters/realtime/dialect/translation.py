@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from chatbackend.adapters.realtime.dialect import items, sessions
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
-from chatbackend.domain.errors import InvalidRequest
 from chatbackend.domain.realtime import Dialect
 
 _TO_GA = {
@@ -24,26 +23,30 @@ RENAMES: Mapping[Dialect, Mapping[str, str]] = {"ga": _TO_GA, "beta": {new: old 
 FROM_CLIENT = frozenset(
     ("session.update", "response.create", "conversation.item.create", "transcription_session.update")
 )
-_SESSIONS = frozenset(("session.created", "session.updated"))
+SESSIONS = frozenset(("session.created", "session.updated"))
+_TRANSCRIPTION = "transcription_"  # before what beta says of sessions for transcription, which GA tells by their type
+OF_TRANSCRIPTION = frozenset(f"{_TRANSCRIPTION}{kind}" for kind in SESSIONS)
 _RESPONSES = frozenset(("response.created", "response.done"))
 _OUTPUT = frozenset(("response.output_item.added", "response.output_item.done"))
 _ITEMS = frozenset(("conversation.item.added", "conversation.item.done", "conversation.item.created"))
 _CALLED = "response.function_call_arguments.done"
-FROM_PROVIDER = _SESSIONS | _RESPONSES | _OUTPUT | _ITEMS | {"conversation.item.retrieved", _CALLED}
+FROM_PROVIDER = SESSIONS | OF_TRANSCRIPTION | _RESPONSES | _OUTPUT | _ITEMS | {"conversation.item.retrieved", _CALLED}
 
 
 def client_event(event: Event, *, to: Dialect) -> Event:
-    """Return a client's event in another dialect. Raises: InvalidRequest for one that it has no words for."""
+    """Return a client's event in another dialect."""
     match event.get("type"):
+        case "session.update" if to == "beta" and _is_transcription(event):
+            session = _transcription(event.get("session"), to)
+            return {**event, "type": f"{_TRANSCRIPTION}session.update", "session": session}
         case "session.update":
             return _with(event, "session", _session(event.get("session"), to))
         case "response.create" if "response" in event:
             return _with(event, "response", _response(event["response"], to))
         case "conversation.item.create":
             return _with(event, "item", _item(event.get("item"), to))
-        case "transcription_session.update":
-            message = "A session for transcription alone is not taken here."
-            raise InvalidRequest(message, param="type", code="unsupported_event")
+        case "transcription_session.update" if to == "ga":
+            return {**event, "type": "session.update", "session": _transcription(event.get("session"), to)}
         case _:
             return event
 
@@ -71,7 +74,11 @@ class ProviderWords:
 def provider_event(event: Event, *, to: Dialect) -> list[Event]:
     """Return what a provider's event is in another dialect by itself."""
     kind = event.get("type")
-    if kind in _SESSIONS:
+    if kind in OF_TRANSCRIPTION or (kind in SESSIONS and _is_transcription(event)):
+        name = str(kind).removeprefix(_TRANSCRIPTION)
+        session = _transcription(event.get("session"), to)
+        return [{**event, "type": name if to == "ga" else f"{_TRANSCRIPTION}{name}", "session": session}]
+    if kind in SESSIONS:
         return [_with(event, "session", _shown_session(event.get("session"), to))]
     if kind in _RESPONSES:
         return [_with(event, "response", _shown_response(event.get("response"), to))]
@@ -108,6 +115,20 @@ def _session(value: object, to: Dialect) -> object:
     if session is None:
         return value
     return {"type": "realtime", **sessions.to_ga(session)} if to == "ga" else sessions.to_beta(session)
+
+
+def _is_transcription(event: Event) -> bool:
+    return (as_object(event.get("session")) or {}).get("type") == "transcription"
+
+
+def _transcription(value: object, to: Dialect) -> object:
+    """Return the configuration of a session for transcription; that it answers in no modality but text goes unsaid."""
+    session = as_object(value)
+    if session is None:
+        return value
+    if to == "beta":
+        return sessions.to_beta(session)
+    return {"type": "transcription", **sessions.to_ga({k: v for k, v in session.items() if k != "modalities"})}
 
 
 def _shown_session(value: object, to: Dialect) -> object:

@@ -5,6 +5,7 @@ Source: the `openai` package, types/realtime/realtime_response_usage.py and
 conversation_item_input_audio_transcription_completed_event.py.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import get_args
 
@@ -12,6 +13,7 @@ from chatbackend.adapters.realtime.frames import Event, as_object
 from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed
 from chatbackend.domain.usage import CallOutcome, Settlement, Usage
 
+TRANSLATION = "translation"  # the key of its entry
 MAX_OPEN = 64  # responses under way at once: beside the conversation's own, those of `conversation: none`
 _OUTCOMES: Mapping[object, CallOutcome] = {outcome: outcome for outcome in get_args(CallOutcome)}
 
@@ -22,6 +24,7 @@ class Bill:
     def __init__(self) -> None:
         self._open: dict[str, int] = {}  # of each response under way, how many deltas came
         self._transcriber: str | None = None
+        self._transcribed: deque[str] = deque(maxlen=MAX_OPEN)
 
     def configured(self, session: Event) -> None:
         """Note what transcribes the input, by a session's configuration in either dialect."""
@@ -31,9 +34,13 @@ class Bill:
         model = found.get("model")
         self._transcriber = model if isinstance(model, str) else None
 
-    def came(self) -> None:
-        """Count a delta; whose does not matter but for a session that is cut."""
-        for key in self._open:
+    def opened(self) -> list[Action]:
+        """Begin the entry of the session itself, where it costs."""
+        return []
+
+    def came(self, kind: str) -> None:
+        """Count a delta of a type; whose does not matter but for a session that is cut."""
+        for key in self._open if kind else ():
             self._open[key] += 1
 
     def response_created(self, event: Event) -> list[Action]:
@@ -56,8 +63,11 @@ class Bill:
         return [Billed(key, Settlement(usage or _guess(came, outcome), outcome))]
 
     def transcribed(self, event: Event) -> list[Action]:
-        """Enter a transcription."""
+        """Enter a transcription; one that was entered lately is not entered again."""
         key = f"{event.get('item_id')}/{event.get('content_index')}"
+        if key in self._transcribed:
+            return []
+        self._transcribed.append(key)
         usage = usage_of(event.get("usage")) or Usage(estimated=True)  # billed by the second: no tokens are told
         return [Began(key, self._transcriber), Billed(key, Settlement(usage, "completed"))]
 
@@ -67,6 +77,30 @@ class Bill:
         return [
             Billed(key, Settlement(Usage(output_tokens=came, estimated=True), outcome)) for key, came in left.items()
         ]
+
+
+class TranslationBill(Bill):
+    """A live translation's: one entry, of a token for each delta of a transcript. Nobody says what it used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard = self._said = 0
+
+    def opened(self) -> list[Action]:
+        """Begin the entry."""
+        self._open[TRANSLATION] = 0
+        return [Began(TRANSLATION)]
+
+    def came(self, kind: str) -> None:
+        """Count a delta of what was said, or of what it means."""
+        self._heard += kind == "session.input_transcript.delta"
+        self._said += kind == "session.output_transcript.delta"
+
+    def cut(self, outcome: CallOutcome) -> list[Action]:
+        """Settle the entry, once."""
+        settlement = Settlement(Usage(self._heard, self._said, estimated=True), outcome)
+        left, self._open = self._open, {}
+        return [Billed(key, settlement) for key in left]
 
 
 def usage_of(value: object) -> Usage | None:

@@ -25,13 +25,14 @@ from chatbackend.adapters.realtime.frames import (
     written,
 )
 from chatbackend.adapters.realtime.relay.actions import Action, Close, RunTool, ToClient, ToProvider
-from chatbackend.adapters.realtime.relay.billing import Bill
+from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
+from chatbackend.adapters.realtime.relay.transcriber import BETA_UPDATE, UPDATES, Find, Transcriber
 from chatbackend.domain.errors import ChatError, Forbidden, Gone, Internal, InvalidRequest, NotFound, RateLimited
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms
+from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, SessionKind, Terms
 
 WARN_S = 120.0  # before a session ends
 OVERDUE_S = 5.0  # that a provider may take to end it by itself
@@ -44,22 +45,30 @@ _OF_CLIENTS = frozenset(
 )
 _OF_TOOLS = ("response.", "conversation.item.")
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-_HEARD = frozenset(("session.created", "session.updated", "response.created", "response.done", "error", _TRANSCRIBED))
+_CONFIGURED = translation.SESSIONS | translation.OF_TRANSCRIPTION
+_HEARD = _CONFIGURED | {"response.created", "response.done", "session.closed", "error", _TRANSCRIBED}
+_PLACES = {"session.update": "session", BETA_UPDATE: "session", "response.create": "response"}
+_NOBODY: Find = dict[str, str]().get
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who answers: its dialect, the names that its model may be called by, what nobody may be shown."""
+    """Who answers: its dialect, the names that its model may be called by, what nobody may be shown.
+
+    `transcriber` finds its name for a model that writes down what is said.
+    """
 
     dialect: Dialect
     names: Collection[str]
     secrets: Sequence[str] = ()
+    transcriber: Find = _NOBODY
 
 
 class Relay:
     """One session. `now` is always seconds since the epoch; `new_id` makes ids of events.
 
-    `model` is the name that the client asked by. `max_waiting_bytes` bounds what waits for the provider.
+    `model` is the name that the client asked by, `allowed` are those that it may use. `max_waiting_bytes` bounds what
+    waits for the provider.
     """
 
     def __init__(
@@ -71,6 +80,8 @@ class Relay:
         max_waiting_bytes: int,
         terms: Terms | None = None,
         opted_in: bool = False,
+        kind: SessionKind = "realtime",
+        allowed: Collection[str] | None = None,
     ) -> None:
         self._model = model
         self._dialect: Dialect = dialect
@@ -85,29 +96,43 @@ class Relay:
         self._room = max_waiting_bytes
         self._expires_at: float | None = None
         self._warned = False
-        self._bill = Bill()
+        self._bill = TranslationBill() if kind == "translation" else Bill()
         self._closed = False
         self._held = Held(terms or Terms())
         self._hidden = HiddenCalls(self._held.names)
         self._later: list[Frame] = []
         self._setting_up = False
+        self._kind: SessionKind = kind
+        self._transcriber = None
+        if kind != "realtime":
+            self._transcriber = Transcriber(model if kind == "transcription" else None, allowed)
 
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
         self._provider = provider
         self._translated = provider.dialect != self._dialect
         shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
-        self._client_acts = shaped | {"session.update"} | (_OF_CLIENTS if self._held.acts else frozenset[str]())
+        self._client_acts = (
+            shaped | {"session.update", BETA_UPDATE} | (_OF_CLIENTS if self._held.acts else frozenset[str]())
+        )
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
         self._expires_at = now + SESSION_S
-        setup = self._held.setup()
-        actions: list[Action] = []
-        if setup is not None:
-            self._setting_up = True
-            actions += self._told([setup if provider.dialect == "ga" else translation.client_event(setup, to="beta")])
+        actions = [*self._bill.opened(), *self._set_up(provider)]
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
+
+    def _set_up(self, provider: Provider) -> list[Action]:
+        setup = self._held.setup(self._kind)
+        if setup is None:
+            return []
+        self._setting_up = True
+        if self._transcriber is not None:
+            try:
+                setup = {**setup, "session": self._transcriber.told(setup["session"], "ga", provider.transcriber)}
+            except ChatError as error:
+                return self.refused(error)
+        return self._told([setup if provider.dialect == "ga" else translation.client_event(setup, to="beta")])
 
     def refused(self, error: ChatError) -> list[Action]:
         """End a session for which there is no provider, or no longer: the client is told why, then closed."""
@@ -136,7 +161,7 @@ class Relay:
             found = None if event is None else event.get("type")
             kind = found if isinstance(found, str) else ""
         if kind.endswith(".delta"):
-            self._bill.came()
+            self._bill.came(kind)
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
@@ -209,11 +234,18 @@ class Relay:
 
     def _judged(self, event: Event, kind: str, provider: Provider) -> Event:
         """Return a client's event as far as it may go: the same object where nothing had to be changed."""
+        if kind == BETA_UPDATE and self._kind != "transcription":
+            message = "This session is not for transcription alone; connect with intent=transcription for one."
+            raise InvalidRequest(message, param="type", code="unsupported_event")
         if kind == "session.update":
             event = self._with_our_model(event, provider)
-        place = {"session.update": "session", "response.create": "response"}.get(kind, "")
+        place = _PLACES.get(kind, "")
         given = as_object(event.get(place))
-        if given is None or not self._held.acts:
+        if given is None:
+            return event
+        if self._transcriber is not None and kind == UPDATES[self._dialect]:
+            return {**event, place: self._transcriber.told(given, self._dialect, provider.transcriber)}
+        if not self._held.acts:
             return event
         checked = self._held.checked(given)
         return event if checked is given else {**event, place: checked}
@@ -279,7 +311,7 @@ class Relay:
         actions: list[Action] = []
         shown = event
         match kind:
-            case "session.created" | "session.updated":
+            case _ if kind in _CONFIGURED:
                 return self._configured(event, frame)
             case "response.created":
                 actions += self._bill.response_created(event)
@@ -289,8 +321,12 @@ class Relay:
                 if (as_object(event.get("error")) or {}).get("event_id") == SETUP:
                     return self.refused(Internal("The session could not be set up; the log has the cause."))
                 shown = self._cleaned(event)
+                if self._transcriber is not None:
+                    self._transcriber.refused()
             case _ if kind == _TRANSCRIBED:
                 actions += self._bill.transcribed(event)
+            case "session.closed":
+                actions += self._bill.cut("completed")
             case _:
                 pass
         if not self._held.tools:
@@ -315,10 +351,11 @@ class Relay:
         shown = self._session(event)
         if not self._setting_up:
             return self._shown([shown], event, frame)
-        if event["type"] == "session.created":
+        kind = str(event["type"])
+        if kind.endswith(".created"):
             return ()
         self._setting_up = False
-        return self._shown([{**shown, "type": "session.created"}], None, frame)
+        return self._shown([{**shown, "type": kind.replace(".updated", ".created")}], None, frame)
 
     def _session(self, event: Event) -> Event:
         session = as_object(event.get("session"))
@@ -329,6 +366,10 @@ class Relay:
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
         shown = self._held.shown(session)
+        if self._transcriber is not None:
+            shown = self._transcriber.shown(session, "ga" if self._provider is None else self._provider.dialect)
+        if self._kind == "transcription":  # which has no model of its own
+            return event if shown is session else {**event, "session": shown}
         if shown is session and session.get("model") == self._model:
             return event
         return {**event, "session": {**shown, "model": self._model}}

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
 from chatbackend.domain.errors import Forbidden, InvalidRequest
-from chatbackend.domain.realtime import Terms
+from chatbackend.domain.realtime import SessionKind, Terms
 
 SEARCH = "chatbackend_file_search"  # its name at the provider
 SETUP = "event_chatbackend_setup"
@@ -41,9 +41,12 @@ class Held:
         """Whether anything of the client's has to be looked at."""
         return bool(self._terms.instructions or self.tools or self._terms.client_tools is not None)
 
-    def setup(self) -> Event | None:
+    def setup(self, kind: SessionKind = "realtime") -> Event | None:
         """Return the update that a session begins with, in GA; None where there is nothing to set."""
         begun = self._terms.session
+        if kind != "realtime":
+            typed: Event = {"type": kind} if kind == "transcription" else {}  # a translation's update has no type
+            return {"type": "session.update", "event_id": SETUP, "session": {**typed, **begun}} if begun else None
         if not begun and not self.acts:
             return None
         tools = [*self.tools, *(as_list(begun.get("tools")) or ())]
