@@ -2,8 +2,8 @@
 
 import pytest
 
-from chatbackend.adapters.realtime.handshake import Handshake, read
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.adapters.realtime.handshake import Handshake, conversation_of, read
+from chatbackend.domain.errors import Forbidden, InvalidRequest
 from chatbackend.domain.realtime import Dialect
 
 OPENAI, PREVIEW = "/v1/realtime", "/openai/realtime"
@@ -49,3 +49,19 @@ def test_what_a_handshake_lacks_or_cannot_have_is_named(path: str, query: Query,
     with pytest.raises(InvalidRequest) as refused:
         read(path, query, offered=())
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "bound"), [([], None, None), (["c"], None, "c"), ([], "c", "c"), (["c", "c"], "c", "c")]
+)
+def test_a_session_is_bound_to_what_is_asked_for_or_to_what_its_secret_is_for(
+    asked: list[str], held: str | None, bound: str | None
+) -> None:
+    assert conversation_of({"conversation": asked}, held) == bound
+
+
+def test_a_secret_is_for_no_other_conversation() -> None:
+    with pytest.raises(Forbidden):
+        conversation_of({"conversation": ["d"]}, "c")
+    with pytest.raises(InvalidRequest):
+        conversation_of({"conversation": ["c", "d"]}, None)

@@ -36,6 +36,7 @@ def channel() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "model": said(TEXT, "Any name of a model; Azure's older path has `deployment` instead."),
+            "conversation": said(TEXT, "The conversation that the session goes on, and is kept in."),
             "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
         },
     }

@@ -11,7 +11,7 @@ Source: the `openai` packages of Python and Node (resources/realtime, lib/azure)
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from chatbackend.domain.errors import InvalidRequest
+from chatbackend.domain.errors import Forbidden, InvalidRequest
 from chatbackend.domain.realtime import Dialect
 
 SUBPROTOCOL = "realtime"  # what a page offers beside its secret; nothing else is ever echoed
@@ -26,11 +26,15 @@ _LATER = {
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with."""
+    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with.
+
+    `conversation`: the id of the one that the session is bound to.
+    """
 
     model: str
     dialect: Dialect
     subprotocol: str | None
+    conversation: str | None = None
 
 
 def read(
@@ -57,6 +61,18 @@ def read(
     if preview and (_one(query, "api-version") or "").endswith("-preview"):
         old = True
     return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+
+def conversation_of(query: Mapping[str, Sequence[str]], held: str | None) -> str | None:
+    """Return the conversation that a session is bound to; `held`: the only one that its secret is for.
+
+    Raises: InvalidRequest, Forbidden.
+    """
+    asked = _one(query, "conversation")
+    if held is not None and asked not in (None, held):
+        message = "This client secret is for another conversation."
+        raise Forbidden(message, param="conversation", code="conversation_not_allowed")
+    return asked or held
 
 
 def _one(query: Mapping[str, Sequence[str]], name: str) -> str | None:

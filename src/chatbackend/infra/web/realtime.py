@@ -4,6 +4,7 @@ A model with a Realtime API of its own is relayed to; any other is talked to in 
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from chatbackend.adapters.realtime import handshake
@@ -15,6 +16,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import NewId
+from chatbackend.usecases.record_ports import ConversationRecords
 
 PATH = "/v1/realtime"
 Serve = Callable[[Request, Handshake], Awaitable[None]]  # an accepted socket, to its end
@@ -27,11 +29,19 @@ class RealtimeRoutes:
     """
 
     def __init__(
-        self, opening: OpenRealtime, relay: Serve, per_user: PerUser, *, new_id: NewId, bridge: Serve | None = None
+        self,
+        opening: OpenRealtime,
+        relay: Serve,
+        per_user: PerUser,
+        records: ConversationRecords,
+        *,
+        new_id: NewId,
+        bridge: Serve | None = None,
     ) -> None:
         self._opening = opening
         self._relay = relay
         self._per_user = per_user
+        self._records = records
         self._new_id = new_id
         self._bridge = bridge
 
@@ -50,6 +60,10 @@ class RealtimeRoutes:
         default = None if secret is None else secret.terms.model
         wanted = handshake.read(request.scope["path"], request.query, offered=offered, beta=beta, default=default)
         request.principal.check_model(wanted.model)
+        held = None if secret is None else secret.terms.conversation
+        wanted = replace(wanted, conversation=handshake.conversation_of(request.query, held))
+        if wanted.conversation is not None:
+            await self._records.check(request.principal, wanted.conversation)
         serve = self._server_of(request, wanted)
         with self._per_user.room(request.principal):
             headers = [(b"x-request-id", request.request_id.encode())]
