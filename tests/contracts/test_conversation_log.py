@@ -15,6 +15,7 @@ from chatbackend.domain.conversations import Edit
 from chatbackend.domain.errors import Conflict, Gone, NotFound
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message, OutputText
+from chatbackend.domain.records import Amend, Append, Entry, Remove
 from chatbackend.domain.responses import COMPLETED, Response, end
 from chatbackend.infra.db.conversation_log import EVENTS_KEPT, STATE_ITEMS, TRIM_EVERY
 from tests.contracts.test_conversations import ME, World
@@ -57,6 +58,7 @@ class Life:
         self.ended: list[Response] = []
         self.steps: list[Callable[[int], Any]] = [
             self.begin, self.finish, self.add, self.take_out, self.edit, self.archive, self.forget_response,
+            self.record,
         ]  # fmt: skip
 
     async def step(self, kind: int, which: int) -> None:
@@ -87,6 +89,15 @@ class Life:
         if items:
             await self.world.conversations.delete_item(ME, "conv_1", items[which % len(items)].item_id)
 
+    async def record(self, which: int) -> None:
+        spoken = f"spoken{which % 4}"
+        entries: tuple[Entry, ...] = (
+            Append(Message(spoken, "user", [InputText(f"w{self.count}")]), f"spare{self.count}"),
+            Amend(Message(spoken, "user", [InputText(f"heard {self.count}")])),
+            Remove(spoken),
+        )
+        await self.world.records.write(ME, "conv_1", entries[which % 3 :][:2])
+
     async def edit(self, which: int) -> None:
         edits = (Edit(title=f"Title {which}"), Edit(title=""), Edit({"k": str(which)}), Edit())
         await self.world.conversations.update(ME, "conv_1", edits[which % len(edits)])
@@ -102,7 +113,7 @@ class Life:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 11)), min_size=20, max_size=60),
+    steps=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11)), min_size=20, max_size=60),
     registered=st.lists(st.integers(0, 19), min_size=1, max_size=4),
     looks=st.sets(st.integers(0, 60), max_size=5),
 )

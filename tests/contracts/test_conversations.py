@@ -16,6 +16,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message, OutputText, text_of
 from chatbackend.domain.responses import COMPLETED, Response, end
 from chatbackend.infra.db.conversation_log import ConversationLog
+from chatbackend.infra.db.conversation_records import StoredRecords
 from chatbackend.infra.db.conversations import Conversations
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.transaction import Database, Row
@@ -49,6 +50,7 @@ class World:
         self.changes = Wakeups()
         self.conversations = Conversations(database, self.clock, self.changes)
         self.log = ConversationLog(database)
+        self.records = StoredRecords(database, self.clock, self.changes)
         self.truth = Responses(database, self.clock, changes=self.changes)
 
     async def made(self, name: str = "conv_1", *texts: str, principal: Principal = ME) -> Conversation:

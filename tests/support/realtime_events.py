@@ -119,11 +119,20 @@ class Spelling:
         if self.transcribes and str(event.get("type")).startswith(("response.", "conversation.")):
             message = "Not in a transcription session."
             return [self.error("invalid_request_error", message, "invalid_value", event.get("event_id"))]
+        long = _too_long(event.get("item") or {})
+        if long is not None:
+            message = f"Invalid 'item.{long}': string too long. Expected a string with maximum length 32."
+            return [self.error("invalid_request_error", message, "string_above_max_length", event.get("event_id"))]
+        update = "transcription_session.update" if self.transcribes and self.beta else "session.update"
+        return self._updated(event) if event.get("type") == update else self._answer(event)
+
+    def _answer(self, event: Event) -> list[Event]:
         match event.get("type"):
-            case "transcription_session.update" if self.transcribes and self.beta:
-                return self._updated(event)
-            case "session.update" if not (self.transcribes and self.beta):
-                return self._updated(event)
+            case "conversation.item.create" if (long := _too_long(event["item"])) is not None:
+                message = f"Invalid 'item.{long}': string too long. Expected a string with maximum length 32."
+                return [self.error("invalid_request_error", message, "string_above_max_length", event.get("event_id"))]
+            case "conversation.item.delete" | "conversation.item.retrieve" as kind:
+                return [self._about_item(kind, event)]
             case "conversation.item.create":
                 return self._told(self._added({**event["item"], "status": "completed"}))
             case "conversation.item.truncate":
@@ -256,6 +265,14 @@ class Spelling:
         done = self._response(response_id, "cancelled", [], usage=USAGE)
         return [self._event("response.done", response=done)]
 
+    def _about_item(self, kind: str, event: Event) -> Event:
+        if event["item_id"] not in self.items:
+            return self.error("invalid_request_error", "No such item.", "item_not_found", event.get("event_id"))
+        if kind == "conversation.item.retrieve":
+            return self._event("conversation.item.retrieved", item=self.items[event["item_id"]])
+        del self.items[event["item_id"]]
+        return self._event("conversation.item.deleted", item_id=event["item_id"])
+
     def _added(self, item: Event) -> Event:
         item = {**item, "id": item.get("id") or self._id("item")}
         self.items[item["id"]] = item
@@ -293,6 +310,11 @@ class Spelling:
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}_{secrets.token_hex(6)}"
+
+
+def _too_long(item: Event) -> str | None:
+    """Return the name of an id that OpenAI's API refuses."""
+    return next((name for name in ("id", "call_id") if len(item.get(name) or "") > 32), None)
 
 
 def _merged(old: Event, new: Event) -> Event:

@@ -16,7 +16,7 @@ from chatbackend.bootstrap.engine import Base, Engine
 from chatbackend.bootstrap.files import files
 from chatbackend.bootstrap.models import models
 from chatbackend.bootstrap.operate import TENANT, new_key
-from chatbackend.bootstrap.realtime import realtime_routes
+from chatbackend.bootstrap.realtime import realtime_routes, records_of
 from chatbackend.bootstrap.routing import blamed, read_file
 from chatbackend.bootstrap.spools import open_spool
 from chatbackend.bootstrap.stores import open_stores
@@ -165,7 +165,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | Non
         *_fronts(base, generate, ledger),
         *_conversations(base, engine, watch, sockets, limit=limit),
         realtime_routes(base, generate, ledger, watch, sockets=sockets),
-        ClientSecretRoutes(ClientSecrets(base.truth), now=base.clock.now, new_id=base.ids),
+        ClientSecretRoutes(ClientSecrets(base.truth), records_of(base), now=base.clock.now, new_id=base.ids),
         base.files,
         MetricsRoutes(base.metrics),
         system,

@@ -2,6 +2,8 @@
 
 from chatbackend.bootstrap.engine import Base
 from chatbackend.domain.limits import PerUser
+from chatbackend.infra.db.conversation_records import StoredRecords
+from chatbackend.infra.system import report
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.realtime import RealtimeRoutes
 from chatbackend.infra.web.relayed_session import RelayedSessions, RelayPorts
@@ -11,11 +13,17 @@ from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import RelayLedger
 
 
+def records_of(base: Base) -> StoredRecords:
+    """Return conversations as live sessions read and write them."""
+    return StoredRecords(base.truth, base.clock, base.conversation_changes)
+
+
 def realtime_routes(
     base: Base, generate: Generate, ledger: RelayLedger, watch: KeyWatch, *, sockets: PerUser
 ) -> RealtimeRoutes:
     """Return the routes; `sockets` counts those of every kind."""
     opening = OpenRealtime(base.ask)
+    records = records_of(base)
     ports = RelayPorts(
         opening,
         ledger,
@@ -24,6 +32,8 @@ def realtime_routes(
         draining=base.draining,
         clock=base.clock,
         new_id=base.ids,
+        records=records,
+        report=report,
         max_frame_bytes=base.settings.max_frame_bytes,
         ping_s=base.settings.chatbackend_ping_s,
     )
@@ -41,6 +51,7 @@ def realtime_routes(
         opening,
         RelayedSessions(ports),
         sockets,
+        records,
         new_id=base.ids,
         bridge=bridge,
         transcriber=base.settings.chatbackend_transcription_model,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chatbackend.domain.items import Item, Message, text_of
+from chatbackend.domain.realtime import UNHEARD
 
 TITLE_MAX = 200  # characters of a title that is given
 _DERIVED_MAX = 80  # of one that is made from what was said first
@@ -94,7 +95,7 @@ class State:
 def title_of(items: Iterable[Item]) -> str | None:
     """Return a title made from the first user message that has words: its beginning, in one line; None without one."""
     for item in items:
-        if isinstance(item, Message) and item.role == "user":
+        if isinstance(item, Message) and item.role == "user" and text_of(item) != UNHEARD:
             title = one_line(text_of(item)[: 10 * _DERIVED_MAX])
             if title:
                 return title if len(title) <= _DERIVED_MAX else _cut(title)

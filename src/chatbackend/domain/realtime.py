@@ -7,6 +7,7 @@ Dialect = Literal["ga", "beta"]  # of the Realtime protocol; Azure's preview API
 SessionKind = Literal["realtime", "transcription", "translation"]  # in the latter two nobody answers
 SESSION_S = 3600.0  # how long a session lasts where its provider does not say
 LONGEST_REASON = 123  # bytes that a close frame has room for, behind its code
+UNHEARD = "[speech without a transcript]"  # what stands in a conversation for words that nobody wrote down
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Terms:
     `session` is what it begins with, as GA writes it: a client may change that. `instructions` go before a client's own
     words and the `vector_stores` (ids) are searched by a tool of ours: a client can neither see nor change these.
     `client_tools` are the names that its own functions may have, None for any. `show_sources`: it may see what the
-    tool of ours has found. `kind` is the only one that it opens, None for any.
+    tool of ours has found. `kind` is the only one that it opens, None for any. `conversation` is the only one that it
+    may be bound to, and is bound to unasked.
     """
 
     model: str | None = None
@@ -34,3 +36,4 @@ class Terms:
     client_tools: tuple[str, ...] | None = None
     show_sources: bool = False
     kind: SessionKind | None = None
+    conversation: str | None = None

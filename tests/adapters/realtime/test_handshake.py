@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatbackend.adapters.realtime.handshake import Handshake, read
+from chatbackend.adapters.realtime.handshake import Handshake, conversation_of, read
 from chatbackend.domain.errors import Forbidden, InvalidRequest
 from chatbackend.domain.realtime import Dialect, SessionKind, Terms
 
@@ -88,3 +88,27 @@ def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> 
 def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
     with pytest.raises(Forbidden):
         read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "bound"), [([], None, None), (["c"], None, "c"), ([], "c", "c"), (["c", "c"], "c", "c")]
+)
+def test_a_session_is_bound_to_what_is_asked_for_or_to_what_its_secret_is_for(
+    asked: list[str], held: str | None, bound: str | None
+) -> None:
+    assert conversation_of({"conversation": asked}, held, "realtime") == bound
+
+
+def test_a_secret_is_for_no_other_conversation() -> None:
+    with pytest.raises(Forbidden):
+        conversation_of({"conversation": ["d"]}, "c", "realtime")
+    with pytest.raises(InvalidRequest):
+        conversation_of({"conversation": ["c", "d"]}, None, "realtime")
+
+
+@pytest.mark.parametrize(("query", "held"), [({"conversation": ["c"]}, None), ({}, "c")])
+@pytest.mark.parametrize("kind", ["transcription", "translation"])
+def test_a_session_in_which_nobody_answers_is_bound_to_none(query: Query, held: str | None, kind: SessionKind) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        conversation_of(query, held, kind)
+    assert refused.value.param == "conversation"

@@ -72,6 +72,7 @@ class Binding(Struct, forbid_unknown_fields=True):
 
     `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
     `client_tools` are the names that its own functions may have. `show_sources`: it may see what is found.
+    `conversation` is the one that its realtime sessions are bound to.
     """
 
     user: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -82,6 +83,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)] | None = None
     client_tools: Annotated[list[str], Meta(max_length=128)] | None = None
     show_sources: bool = False
+    conversation: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -102,6 +104,7 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
             client_tools=None if held.client_tools is None else tuple(held.client_tools),
             show_sources=held.show_sources,
             kind=None if self.session is None else self.session.type,
+            conversation=held.conversation,
         )
 
     @property

@@ -41,6 +41,7 @@ def channel() -> dict[str, Any]:
                 kind("transcription"),
                 "What is said is written down, and nobody answers; needs no `model` where one is set.",
             ),
+            "conversation": said(TEXT, "The conversation that the session goes on, and is kept in."),
             "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
         },
     }

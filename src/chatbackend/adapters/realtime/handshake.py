@@ -26,12 +26,16 @@ _BETA_OFFER = "openai-beta.realtime-v1"
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with."""
+    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with.
+
+    `conversation`: the id of the one that the session is bound to.
+    """
 
     model: str
     dialect: Dialect
     subprotocol: str | None
     kind: SessionKind = "realtime"
+    conversation: str | None = None
 
 
 def read(
@@ -79,6 +83,21 @@ def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> Sessio
         message = f"This client secret is for sessions of the type '{terms.kind}'."
         raise Forbidden(message, code="session_type_not_allowed")
     return kind
+
+
+def conversation_of(query: Mapping[str, Sequence[str]], held: str | None, kind: SessionKind) -> str | None:
+    """Return the conversation that a session is bound to; `held`: the only one that its secret is for.
+
+    Raises: InvalidRequest, Forbidden.
+    """
+    asked = _one(query, "conversation")
+    if held is not None and asked not in (None, held):
+        message = "This client secret is for another conversation."
+        raise Forbidden(message, param="conversation", code="conversation_not_allowed")
+    if kind != "realtime" and (asked or held):
+        message = "Sessions in which nobody answers are kept in no conversation."
+        raise InvalidRequest(message, param="conversation", code="unsupported_parameter")
+    return asked or held
 
 
 def _one(query: Mapping[str, Sequence[str]], name: str) -> str | None:

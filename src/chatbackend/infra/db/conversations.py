@@ -132,6 +132,13 @@ async def refuse_known(tx: Transaction, conversation_id: str, items: Iterable[It
         seen.add(item.id)
 
 
+async def take_out(tx: Transaction, principal: Principal, conversation_id: str, row: Row, *, now: int) -> None:
+    """Take an item (its row) out of a conversation; a response keeps its own. `now` is in microseconds."""
+    await tx.execute(_DETACH_ONE, {"conversation_id_": conversation_id, "pk_": row["pk"]})
+    await tx.execute(_REMOVE_ONE, {"conversation_id": conversation_id, "pk": row["pk"]})
+    await log.removed(tx, principal, conversation_id, [row], now=now)
+
+
 @lru_cache
 def _listing(words: int, *, archived: bool | None) -> Listing:
     """Return the list of an owner's conversations by their activity: archived, others or (None) both, with `words`."""
@@ -321,9 +328,7 @@ class Conversations:
         async def work(tx: Transaction) -> Conversation:
             await _locked(tx, principal, conversation_id)
             row = await _found_item(tx, principal, conversation_id, item_id)
-            await tx.execute(_DETACH_ONE, {"conversation_id_": conversation_id, "pk_": row["pk"]})
-            await tx.execute(_REMOVE_ONE, {"conversation_id": conversation_id, "pk": row["pk"]})
-            await log.removed(tx, principal, conversation_id, [row], now=self._micros())
+            await take_out(tx, principal, conversation_id, row, now=self._micros())
             return await _read(tx, principal, conversation_id)
 
         return await self._changing(conversation_id, work)

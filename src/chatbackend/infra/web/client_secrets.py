@@ -13,6 +13,7 @@ from chatbackend.infra.web.auth import FOR_A_BROWSER, hash_key, owner_of
 from chatbackend.infra.web.http import Request, decode_object, encode, header
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.ports import NewId
+from chatbackend.usecases.record_ports import ConversationRecords
 
 PATH = "/v1/realtime/client_secrets"
 TRANSLATIONS = "/v1/realtime/translations/client_secrets"
@@ -36,8 +37,11 @@ FOR_BROWSERS = frozenset(
 class ClientSecretRoutes:
     """Makes secrets for callers with a key. `now` gives seconds since the epoch."""
 
-    def __init__(self, stored: ClientSecrets, *, now: Callable[[], float], new_id: NewId) -> None:
+    def __init__(
+        self, stored: ClientSecrets, records: ConversationRecords, *, now: Callable[[], float], new_id: NewId
+    ) -> None:
         self._stored = stored
+        self._records = records
         self._now = now
         self._new_id = new_id
 
@@ -70,6 +74,8 @@ class ClientSecretRoutes:
             models=wanted.models,
             terms=terms,
         )
+        if terms.conversation is not None:
+            await self._records.check(Principal(made.tenant, made.account, made.owner, made.key_id), terms.conversation)
         value = FOR_A_BROWSER + secrets.token_urlsafe(32)
         await self._stored.add(made, hash_key(value))
         shown = shapes.client_secret_object(value, made, session_id=self._new_id("sess"))

@@ -4,6 +4,7 @@ A model with a Realtime API of its own is relayed to; any other is talked to in 
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from chatbackend.adapters.realtime import handshake
@@ -15,6 +16,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.routes import Route
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import NewId
+from chatbackend.usecases.record_ports import ConversationRecords
 
 PATH = "/v1/realtime"
 TRANSLATIONS = f"{PATH}/translations"
@@ -33,6 +35,7 @@ class RealtimeRoutes:
         opening: OpenRealtime,
         relay: Serve,
         per_user: PerUser,
+        records: ConversationRecords,
         *,
         new_id: NewId,
         bridge: Serve | None = None,
@@ -41,6 +44,7 @@ class RealtimeRoutes:
         self._opening = opening
         self._relay = relay
         self._per_user = per_user
+        self._records = records
         self._new_id = new_id
         self._bridge = bridge
         self._transcriber = transcriber
@@ -66,6 +70,10 @@ class RealtimeRoutes:
             transcriber=self._transcriber,
         )
         request.principal.check_model(wanted.model)
+        held = None if secret is None else secret.terms.conversation
+        wanted = replace(wanted, conversation=handshake.conversation_of(request.query, held, wanted.kind))
+        if wanted.conversation is not None:
+            await self._records.check(request.principal, wanted.conversation)
         serve = self._server_of(request, wanted)
         with self._per_user.room(request.principal):
             headers = [(b"x-request-id", request.request_id.encode())]

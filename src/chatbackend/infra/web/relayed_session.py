@@ -14,11 +14,21 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from chatbackend.adapters.realtime import search_tool
+from chatbackend.adapters.realtime import history, search_tool
 from chatbackend.adapters.realtime.frames import Frame
 from chatbackend.adapters.realtime.handshake import Handshake
-from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.actions import (
+    Action,
+    Began,
+    Billed,
+    Close,
+    Keep,
+    RunTool,
+    ToClient,
+    ToProvider,
+)
 from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.kept import Kept
 from chatbackend.adapters.realtime.relay.liveness import Liveness
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.passages import Passage
@@ -30,7 +40,9 @@ from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
-from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, SearchPassages
+from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, Report, SearchPassages
+from chatbackend.usecases.record_ports import ConversationRecords
+from chatbackend.usecases.record_session import RecordSession
 
 TICK_S = 1.0
 GO_S = 0.7  # for what is on its way to a client that is to be closed: within a second it is
@@ -52,6 +64,8 @@ class RelayPorts:
     draining: Draining
     clock: Clock
     new_id: NewId
+    records: ConversationRecords
+    report: Report
     max_frame_bytes: int
     ping_s: float
 
@@ -85,6 +99,8 @@ class _Session:
             kind=wanted.kind,
             allowed=None if secret is None else secret.models,
         )
+        self._conversation = wanted.conversation
+        self._recording: RecordSession | None = None
         self._box = RelayBox(request.send)
         self._group: TaskGroup = anyio.create_task_group()
         self._opened: OpenedRealtime | None = None
@@ -144,6 +160,8 @@ class _Session:
     async def _talk(self) -> None:
         """Open the provider's session, then take what it says."""
         self._ready = anyio.Event()
+        if self._conversation is not None:
+            await self._remember(self._conversation)
         opened = self._opened = await self._ports.opening(self._model, self._kind)
         provider = Provider(opened.dialect, opened.names, opened.link.secrets, opened.transcriber)
         waited = self._relay.opened(provider, self._ports.clock.now())
@@ -152,6 +170,14 @@ class _Session:
             self._heard = True
             await self._do(self._relay.provider_said(frame))
         await self._do(self._relay.provider_left(opened.link.ended))
+
+    async def _remember(self, conversation_id: str) -> None:
+        """Bind the session to its conversation. Raises: NotFound, Unavailable."""
+        records, principal = self._ports.records, self._request.principal
+        items = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
+        self._relay.remember(Kept(self._ports.new_id, items))
+        self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
+        self._group.start_soon(self._guarded, self._recording.run)
 
     async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
         """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""
@@ -197,6 +223,8 @@ class _Session:
                     call = self._calls.pop(key, None)
                     if call is not None:
                         self._ports.ledger.settled(call, settlement)
+                case Keep(entries) if self._recording is not None:
+                    self._recording.add(entries)
                 case Close():
                     self._closing = action
                     self._over.set()
@@ -272,9 +300,13 @@ class _Session:
             async with anyio.create_task_group() as group:
                 if self._opened is not None:
                     group.start_soon(self._opened.link.close, closing.provider)
-                if not self._gone:
-                    group.start_soon(self._close_client, closing.client)
+                group.start_soon(self._close_client, closing.client)
 
     async def _close_client(self, ended: Ended) -> None:
+        """Close the client, once what was said is written down."""
+        if self._recording is not None:
+            await self._recording.finish(self._relay.rest())
+        if self._gone:
+            return
         with anyio.move_on_after(CLOSE_S), suppress(OSError, RuntimeError):
             await self._request.send({"type": "websocket.close", "code": ended.code, "reason": ended.reason})

@@ -1,9 +1,11 @@
 """What the core of a realtime session wants done: the shell does it, in order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.realtime.frames import Frame
 from chatbackend.domain.realtime import Ended
+from chatbackend.domain.records import Entry
 from chatbackend.domain.usage import Settlement
 
 
@@ -53,4 +55,11 @@ class RunTool:
     arguments: str
 
 
-Action = ToClient | ToProvider | Close | Began | Billed | RunTool
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write this into the conversation that the session is bound to, some time soon, in its order."""
+
+    entries: Sequence[Entry]
+
+
+Action = ToClient | ToProvider | Close | Began | Billed | RunTool | Keep

@@ -6,7 +6,7 @@ provider is there waits, in order and bounded; the provider's end is told to the
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.realtime import notices
@@ -24,18 +24,30 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.adapters.realtime.relay.actions import Action, Close, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.actions import Action, Close, Keep, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
+from chatbackend.adapters.realtime.relay.kept import Kept, acts_on, refused
 from chatbackend.adapters.realtime.relay.transcriber import BETA_UPDATE, UPDATES, Find, Transcriber
-from chatbackend.domain.errors import ChatError, Forbidden, Gone, Internal, InvalidRequest, NotFound, RateLimited
+from chatbackend.domain.errors import (
+    ChatError,
+    Forbidden,
+    Gone,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    UpstreamError,
+)
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, SessionKind, Terms
+from chatbackend.domain.records import Entry
 
 WARN_S = 120.0  # before a session ends
 OVERDUE_S = 5.0  # that a provider may take to end it by itself
+NOT_TAKEN = "history_item_not_taken"
 MAX_LATER = 16  # responses that wait for tools of ours
 _OF_CLIENTS = frozenset(
     (
@@ -106,18 +118,25 @@ class Relay:
         self._transcriber = None
         if kind != "realtime":
             self._transcriber = Transcriber(model if kind == "transcription" else None, allowed)
+        self._kept: Kept | None = None
+
+    def remember(self, kept: Kept) -> None:
+        """Bind the session to a conversation, before its provider is there."""
+        self._kept = kept
 
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
         self._provider = provider
         self._translated = provider.dialect != self._dialect
         shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
-        self._client_acts = (
-            shaped | {"session.update", BETA_UPDATE} | (_OF_CLIENTS if self._held.acts else frozenset[str]())
-        )
+        looked_at = self._held.acts or self._kept is not None
+        self._client_acts = shaped | {"session.update", BETA_UPDATE} | (_OF_CLIENTS if looked_at else frozenset[str]())
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
         self._expires_at = now + SESSION_S
         actions = [*self._bill.opened(), *self._set_up(provider)]
+        if self._kept is not None:
+            self._provider_acts |= acts_on(provider.dialect)
+            actions += self._said_first(self._kept.begin(), provider)
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
@@ -132,7 +151,7 @@ class Relay:
                 setup = {**setup, "session": self._transcriber.told(setup["session"], "ga", provider.transcriber)}
             except ChatError as error:
                 return self.refused(error)
-        return self._told([setup if provider.dialect == "ga" else translation.client_event(setup, to="beta")])
+        return self._said_first([setup], provider)
 
     def refused(self, error: ChatError) -> list[Action]:
         """End a session for which there is no provider, or no longer: the client is told why, then closed."""
@@ -162,6 +181,8 @@ class Relay:
             kind = found if isinstance(found, str) else ""
         if kind.endswith(".delta"):
             self._bill.came(kind)
+            if self._kept is not None:
+                self._kept.delta(kind, frame)
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
@@ -180,13 +201,20 @@ class Relay:
         """Look at the time: warn before the session ends, and end one that its provider forgot."""
         if self._expires_at is None or self._closed:
             return []
-        if now >= self._expires_at + OVERDUE_S:
+        return [*self._to_keep(now), *self._timed(now, self._expires_at)]
+
+    def rest(self) -> Sequence[Entry]:
+        """Return what is left to be written into the session's conversation at its end."""
+        return () if self._kept is None else self._kept.end()
+
+    def _timed(self, now: float, expires_at: float) -> list[Action]:
+        if now >= expires_at + OVERDUE_S:
             error = Gone("The session has lasted as long as it may.", code="session_expired")
             return [self._error(error), *self._close(Ended(1001, "session_expired"), Ended(1000))]
-        if now < self._expires_at - WARN_S or self._warned:
+        if now < expires_at - WARN_S or self._warned:
             return []
         self._warned = True
-        return self._noticed(notices.expiring(int(self._expires_at), self._new_id("event")))
+        return self._noticed(notices.expiring(int(expires_at), self._new_id("event")))
 
     def draining(self, seconds: float) -> list[Action]:
         """Take note that the server stops in so many seconds."""
@@ -226,7 +254,7 @@ class Relay:
         kind = event.get("type")
         if not isinstance(kind, str):
             raise InvalidRequest("An event has a 'type'.", param="type", code="invalid_event")
-        judged = self._judged(event, kind, provider)
+        judged = self._judged(event if self._kept is None else self._kept.told(event), kind, provider)
         shaped = translation.client_event(judged, to=provider.dialect) if self._translated else judged
         if not self._held.tools:
             return (ToProvider(frame if shaped is event else written(shaped, like=frame)),)
@@ -308,39 +336,63 @@ class Relay:
         return self._hidden.changes or not kind.endswith(".delta")
 
     def _heard(self, event: Event, kind: str, frame: Frame) -> Sequence[Action]:
-        actions: list[Action] = []
+        if kind in _CONFIGURED:
+            return self._configured(event, frame)
         shown = event
-        match kind:
-            case _ if kind in _CONFIGURED:
-                return self._configured(event, frame)
-            case "response.created":
-                actions += self._bill.response_created(event)
-            case "response.done":
-                actions += self._bill.response_done(event)
-            case "error":
-                if (as_object(event.get("error")) or {}).get("event_id") == SETUP:
-                    return self.refused(Internal("The session could not be set up; the log has the cause."))
-                shown = self._cleaned(event)
-                if self._transcriber is not None:
-                    self._transcriber.refused()
-            case _ if kind == _TRANSCRIBED:
-                actions += self._bill.transcribed(event)
-            case "session.closed":
-                actions += self._bill.cut("completed")
-            case _:
-                pass
+        if kind == "error":
+            ours = self._refused_to_us(event)
+            if ours is not None:
+                return ours
+            shown = self._cleaned(event)
+            if self._transcriber is not None:
+                self._transcriber.refused()
+        actions = self._billed(event, kind)
         if not self._held.tools:
             return [*actions, *self._shown([shown], event, frame)]
         heard = self._hidden.heard(shown)
         actions += [RunTool(call.call_id, call.arguments) for call in heard.calls]
         return [*actions, *self._shown(heard.shown, event, frame), *self._told(heard.told)]
 
+    def _refused_to_us(self, event: Event) -> Sequence[Action] | None:
+        """Return what comes of an error about what we said ourselves; None for one about the client's."""
+        if (as_object(event.get("error")) or {}).get("event_id") == SETUP:
+            return self.refused(Internal("The session could not be set up; the log has the cause."))
+        if self._kept is not None and refused(event):
+            return (self._error(UpstreamError("An item of the conversation was not taken.", code=NOT_TAKEN)),)
+        return None
+
+    def _billed(self, event: Event, kind: str) -> list[Action]:
+        match kind:
+            case "response.created":
+                return self._bill.response_created(event)
+            case "response.done":
+                return self._bill.response_done(event)
+            case "session.closed":
+                return self._bill.cut("completed")
+            case _:
+                return self._bill.transcribed(event) if kind == _TRANSCRIBED else []
+
     def _shown(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
-        """Return how the client is shown events, verbatim where one is what came."""
+        """Return how the client is shown events, verbatim where one is what came; a bound session keeps them."""
+        if self._kept is None or self._provider is None:
+            return self._rendered(shown, event, frame)
+        kept = self._kept.shown(shown, self._provider.dialect)
+        return [*self._rendered(kept, event, frame), *self._to_keep()]
+
+    def _to_keep(self, now: float | None = None) -> list[Action]:
+        entries = () if self._kept is None else self._kept.due(now)
+        return [Keep(entries)] if entries else []
+
+    def _rendered(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
         if self._translated:
             told = [each for one in shown for each in self._words(one)]
             return [ToClient(written(each, like=frame)) for each in told]
         return [ToClient(frame if each is event else written(each, like=frame)) for each in shown]
+
+    def _said_first(self, events: Iterable[Event], provider: Provider) -> list[Action]:
+        """Return how the provider is told events of ours that are in GA."""
+        ga = provider.dialect == "ga"
+        return self._told([event if ga else translation.client_event(event, to="beta") for event in events])
 
     def _told(self, events: Sequence[Event]) -> list[Action]:
         """Return how the provider is told events of ours, which are in its dialect."""

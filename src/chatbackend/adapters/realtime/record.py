@@ -1,0 +1,190 @@
+"""What is said in a session, as items of a conversation: what is to be written, in the session's order, each item once.
+
+It takes the session's events in GA's words, as its client sees them. What a user said is known by its transcript, which
+may come after the answer: an item waits for it, and what is behind it waits, too, but not for ever. Nothing here tells
+the time: whoever feeds it says what time it is.
+
+Source: the `openai` package, types/realtime/realtime_server_event.py.
+"""
+
+import re
+from dataclasses import dataclass
+
+from chatbackend.adapters.api.items import NewId
+from chatbackend.adapters.realtime.frames import Event, as_list, as_object
+from chatbackend.adapters.realtime.spoken import PCM_PER_MS, Spoken, per_ms
+from chatbackend.domain.items import Item
+from chatbackend.domain.records import Amend, Append, Entry, Remove
+
+TRANSCRIPT_S = 10.0  # that words may take to be written down, once they were said
+KEPT = 1_000  # items that are written and may still change
+SOUND = "response.output_audio.delta"
+_TEXT = "response.output_text"
+_TRANSCRIPT = "response.output_audio_transcript"
+_HEARD = "conversation.item.input_audio_transcription"
+EVENTS = frozenset(
+    (
+        *("session.created", "session.updated", "response.done"),
+        *("response.output_item.added", "response.output_item.done"),
+        *("conversation.item.added", "conversation.item.done"),
+        *("conversation.item.deleted", "conversation.item.truncated"),
+        *(f"{_HEARD}.completed", f"{_HEARD}.failed"),
+        *(f"{what}.{step}" for what in (_TEXT, _TRANSCRIPT) for step in ("delta", "done")),
+    )
+)
+_PLACE = re.compile(r'"item_id"\s*:\s*"([^"\\]+)"')
+_HEAD = 512  # characters of a frame of sound that say whose it is
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """An item of the session. `due_at`: when it is written though words are missing."""
+
+    spoken: Spoken
+    done: bool = False
+    awaited: bool = True  # its transcript
+    due_at: float | None = None
+    settled: bool = False
+    written: Item | None = None  # once it is settled; None where there was nothing to write
+
+
+class Record:
+    """One session's. `new_id` makes ids for items that cannot keep theirs; `given`: ids of what was there before."""
+
+    def __init__(self, new_id: NewId, given: set[str] | None = None) -> None:
+        self._new_id = new_id
+        self._given = given or set()
+        self._rows: dict[str, _Row] = {}
+        self._pending: list[_Row] = []  # in the session's order
+        self._made_by: dict[object, object] = {}  # an item -> the response that it is of
+        self._entries: list[Entry] = []
+        self._transcribes = False
+        self._per_ms = PCM_PER_MS
+
+    def heard(self, event: Event) -> None:
+        """Take an event of the session, in GA's words."""
+        kind = event.get("type")
+        match kind:
+            case "session.created" | "session.updated":
+                self._configured(as_object(event.get("session")) or {})
+            case "response.output_item.added":
+                self._made_by[(as_object(event.get("item")) or {}).get("id")] = event.get("response_id")
+            case "conversation.item.added":
+                self._added(as_object(event.get("item")) or {}, event.get("previous_item_id"))
+            case "conversation.item.done" | "response.output_item.done":
+                self._done(as_object(event.get("item")) or {})
+            case "response.done":
+                self._response_done(as_object(event.get("response")) or {})
+            case "conversation.item.deleted":
+                self._deleted(str(event.get("item_id")))
+            case _:
+                row = self._rows.get(str(event.get("item_id")))
+                if row is not None:
+                    self._changed(row, str(kind), event)
+
+    def sound(self, frame: str) -> None:
+        """Take a frame of the model's sound, as it is: how long it is, and whose."""
+        head = frame[:_HEAD]
+        found, begins = _PLACE.search(head), head.find('"delta"')
+        row = None if found is None else self._rows.get(found[1])
+        if row is not None and begins >= 0:
+            row.spoken.sound(len(frame) - begins - len('"delta":""}'))
+
+    def due(self, now: float | None = None) -> list[Entry]:
+        """Return what is to be written now. `now`: seconds of any clock that only goes on, None where none is near."""
+        while self._pending and self._ready(self._pending[0], now):
+            self._settle(self._pending.pop(0))
+        found, self._entries = self._entries, []
+        return found
+
+    def end(self) -> list[Entry]:
+        """Return what is left to be written when the session ends: all of it, as far as it is known."""
+        for row in self._pending:
+            row.spoken.incomplete = row.spoken.incomplete or not row.done
+            row.done, row.awaited = True, False
+        return self.due()
+
+    def _configured(self, session: Event) -> None:
+        sound = as_object((as_object(session.get("audio")) or {}).get("input")) or {}
+        self._transcribes = sound.get("transcription") is not None
+        self._per_ms = per_ms(session)
+
+    def _added(self, item: Event, previous: object) -> None:
+        row = _Row(Spoken(item))
+        if row.spoken.id in self._rows or row.spoken.id in self._given:
+            return
+        row.done = item.get("status") != "in_progress" and item.get("role") != "assistant" and _is_given(item)
+        self._pending.insert(self._place(previous), row)
+        self._rows[row.spoken.id] = row
+        while len(self._rows) > KEPT and next(iter(self._rows.values())).settled:
+            del self._rows[next(iter(self._rows))]
+
+    def _place(self, previous: object) -> int:
+        """Return where an item goes among those that are not written yet: nothing goes before what is."""
+        before = self._rows.get(str(previous))
+        if before is None:
+            return 0 if previous in self._given else len(self._pending)
+        return 0 if before.settled else self._pending.index(before) + 1
+
+    def _done(self, item: Event) -> None:
+        row = self._rows.get(str(item.get("id")))
+        if row is not None:
+            row.spoken.show(item)
+            row.done = True
+            self._amend(row)
+
+    def _response_done(self, response: Event) -> None:
+        """Take the end of a response: what it made and has not ended is cut off."""
+        for item in as_list(response.get("output")) or ():
+            self._done(as_object(item) or {})
+        for item_id in [each for each, made_by in self._made_by.items() if made_by == response.get("id")]:
+            del self._made_by[item_id]
+            row = self._rows.get(str(item_id))
+            if row is not None and not row.done:
+                row.done = row.spoken.incomplete = True
+
+    def _deleted(self, item_id: str) -> None:
+        row = self._rows.pop(item_id, None)
+        if row is not None and not row.settled:
+            self._pending.remove(row)
+        else:
+            self._entries.append(Remove(item_id))
+
+    def _changed(self, row: _Row, kind: str, event: Event) -> None:
+        at, spoken = event.get("content_index"), row.spoken
+        match kind:
+            case "conversation.item.truncated":
+                heard_ms = event.get("audio_end_ms")
+                spoken.cut(heard_ms * self._per_ms if isinstance(heard_ms, int | float) else 0.0)
+            case _ if kind.endswith(".delta"):
+                return spoken.grow(at, event.get("delta"))
+            case _ if kind == f"{_HEARD}.failed":
+                row.awaited = False
+            case _:
+                spoken.say(at, event.get("text") or event.get("transcript"))
+        return self._amend(row)
+
+    def _ready(self, row: _Row, now: float | None) -> bool:
+        if not row.done or not (row.awaited and self._transcribes and row.spoken.mute):
+            return row.done
+        if now is None:
+            return False
+        row.due_at = row.due_at or now + TRANSCRIPT_S
+        return now >= row.due_at
+
+    def _settle(self, row: _Row) -> None:
+        row.settled, row.written = True, row.spoken.item()
+        if row.written is not None:
+            self._entries.append(Append(row.written, self._new_id("msg")))
+
+    def _amend(self, row: _Row) -> None:
+        """Have an item that is written already become what it is now."""
+        item = row.spoken.item()
+        if row.written is not None and item is not None and item != row.written:
+            row.written = item
+            self._entries.append(Amend(item))
+
+
+def _is_given(item: Event) -> bool:
+    """Whether an item came whole: nobody is still making it."""
+    return item.get("type") in ("message", "function_call_output")
