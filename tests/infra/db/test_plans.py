@@ -1,4 +1,4 @@
-"""What servers ask every second finds the few that live by their index, among however many that have ended."""
+"""What servers ask at every turn and every second is found by an index, among however many that have ended."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Coroutine
@@ -11,11 +11,15 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.base import Executable
 
+from chatbackend.domain.responses import Response
+from chatbackend.infra.db.conversations import running
 from chatbackend.infra.db.requests import Requests
 from chatbackend.infra.db.responses import Responses
 from chatbackend.infra.db.servers import Servers
 from chatbackend.infra.db.sqlite import SqliteTransaction
 from chatbackend.infra.db.transaction import Database, Params, Row, Transaction, drive
+from chatbackend.usecases.ports import Once
+from tests.support.fakes import ME
 from tests.support.truth_world import World
 from tests.support.truths import truth
 
@@ -73,12 +77,24 @@ ASKED: dict[str, tuple[Callable[[Database, World], Coroutine[Any, Any, object]],
     ),
     "which answers are made": (lambda database, world: Requests(database, world).unended(), ["requests_owned"]),
     "whether one is made": (lambda database, world: Requests(database, world).under_way("a"), ["requests_owned"]),
+    "whether a key came before": (
+        lambda database, world: Requests(database, world).begin(ME, Once("/v1", "body", key="k"), "b", fence=1),
+        ["requests_by_key"],
+    ),
+    "what was said in a conversation": (
+        lambda database, world: Responses(database, world).context(Response("r", ME, "m", 0, conversation_id="c")),
+        ["items_by_conversation"],
+    ),
+    "who runs in a conversation": (
+        lambda database, _: database.read(lambda tx: running(tx, "c")),
+        ["responses_by_conversation"],
+    ),
     "which fences are needed": (tidied, ["ledger_open", "responses_alive", "requests_owned"]),
 }
 
 
 @pytest.mark.parametrize("asked", ASKED)
-async def test_what_is_asked_every_second_is_asked_of_the_index_of_the_living(asked: str, tmp_path: Path) -> None:
+async def test_what_is_asked_often_is_asked_of_the_index_that_is_for_it(asked: str, tmp_path: Path) -> None:
     async with truth("sqlite", tmp_path) as database:
         world = World(database)
         await world.ended("done")

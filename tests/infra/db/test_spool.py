@@ -95,7 +95,22 @@ def test_a_row_that_was_cut_short_is_none(tmp_path: Path, spoilt: int) -> None:
     data[at] ^= 0xFF
     path.write_bytes(data)
     with Spool(path, 256) as spool:
-        assert spool.rows() == [ROW]
+        assert (spool.rows(), spool.damaged) == ([ROW], 0)
+
+
+@pytest.mark.parametrize("spoilt", [8, 4])
+def test_a_damaged_row_hides_none_behind_it(tmp_path: Path, spoilt: int) -> None:
+    path = tmp_path / "spool"
+    with Spool(path, 256) as spool:
+        for row in (b"before", ROW, b"behind"):
+            spool.add(row)
+    data = bytearray(path.read_bytes())
+    data[len(b"before") + 8 + spoilt] ^= 0xFF
+    path.write_bytes(data)
+    with Spool(path, 256) as spool:
+        assert (spool.rows(), spool.damaged) == ([b"before", b"behind"], 1)
+        spool.clear()
+        assert (spool.rows(), spool.damaged) == ([], 0)
 
 
 def test_a_file_of_another_size_is_made_anew(tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """What a log on SQLite keeps beside its file: nothing that was shown is lost, doubled or brought back."""
 
 import shutil
-import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import anyio
 import msgspec
@@ -15,83 +14,13 @@ from hypothesis import strategies as st
 
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db.spool import Spool
-from chatbackend.infra.db.transaction import Database, Transaction
 from chatbackend.infra.log import sqlite as sqlite_log
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.usecases.follow_response import FROM_THE_START
-from chatbackend.usecases.ports import EventLog, Extent, Fenced, LogEvent
-from tests.support.event_logs import event_log, events_database, log_on
+from chatbackend.usecases.ports import Extent, Fenced, LogEvent
+from tests.support.event_logs import END, event_log, events_database, gated, log_on, now, numbered, numbers, put
 
 pytestmark = pytest.mark.anyio
-END = "response.completed"
-T = TypeVar("T")
-
-
-def now() -> float:
-    return 1_000.0
-
-
-def numbered(first: int, count: int, *, ended: bool = False) -> list[LogEvent]:
-    kinds = [*["response.output_text.delta"] * (count - 1), END if ended else "response.output_text.delta"]
-    return [LogEvent(number, kind, b"\xff%d" % number) for number, kind in enumerate(kinds, first)]
-
-
-async def put(log: EventLog, first: int, count: int, *, ended: bool = False, name: str = "r", fence: int = 1) -> None:
-    events = numbered(first, count, ended=ended)
-    await log.append(name, fence=fence, expected=first, events=events, ended=ended)
-
-
-async def numbers(log: EventLog, after: int = FROM_THE_START, limit: int = 10_000, name: str = "r") -> list[int]:
-    return [event.number for event in await log.read(name, after=after, limit=limit)]
-
-
-class Gate:
-    """A database whose writes wait before their work while it is shut, or are refused."""
-
-    def __init__(self, inner: Database) -> None:
-        self._inner = inner
-        self._open = threading.Event()
-        self._open.set()
-        self.refused = 0
-        self.refuses = False
-
-    def shut(self) -> None:
-        self._open.clear()
-
-    def open(self) -> None:
-        self._open.set()
-
-    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, touching: Collection[str] | None = None) -> T:
-        async def gated(tx: Transaction) -> T:
-            assert self._open.wait(20)
-            return await work(tx)
-
-        if self.refuses:
-            self.refused += 1
-            raise Unavailable("full", code="storage_unavailable")
-        return await self._inner.write(gated, touching=touching)
-
-    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._inner.read(work)
-
-
-@asynccontextmanager
-async def gated(
-    folder: Path, *, half_bytes: int = 1 << 16, reports: list[str] | None = None
-) -> AsyncGenerator[tuple[SqliteEventLog, Gate]]:
-    said: list[str] = [] if reports is None else reports
-
-    def report(message: str, error: BaseException) -> None:
-        said.append(message)
-
-    async with events_database(folder) as database:
-        gate = Gate(database)
-        async with log_on(gate, folder, now, half_bytes=half_bytes, report=report) as log:
-            try:
-                yield log, gate
-            finally:
-                gate.refuses = False
-                gate.open()
 
 
 @asynccontextmanager

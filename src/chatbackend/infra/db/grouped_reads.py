@@ -114,13 +114,19 @@ def _run(transaction: "SqliteTransaction", group: list[_Read]) -> None:
 def _outcome(transaction: "SqliteTransaction", read: _Read) -> Outcome:
     try:
         return Outcome(read.future, drive(cast(Coroutine[Any, Any, Any], read.work(transaction))))
-    except sqlite3.OperationalError as error:
-        return Outcome(read.future, None, _refusal(error))
     except Exception as error:  # the caller's, as if it had been run there
-        return Outcome(read.future, None, error)
+        return Outcome(read.future, None, _refusal(error) if unusable(error) else error)
 
 
-def _refusal(error: sqlite3.Error) -> Unavailable:
+def unusable(error: BaseException) -> bool:
+    """Return whether the database cannot be used now: full, locked, damaged; and not what was asked of it is wrong.
+
+    Source: https://docs.python.org/3.11/library/sqlite3.html#exceptions; what is damaged has no class of its own.
+    """
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def _refusal(error: Exception) -> Unavailable:
     refusal = Unavailable("The database cannot be read now.", code="storage_unavailable")
     refusal.__cause__ = error
     return refusal

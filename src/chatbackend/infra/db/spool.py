@@ -2,7 +2,8 @@
 
 A file of fixed size, mapped into memory: a row is kept by a copy, without a call of the system, and what was copied
 outlives the process, however it dies (a loss of power it does not). The file has two halves: one takes rows while those
-of the other are written to the database. A row that a kill cuts short is told by its checksum.
+of the other are written to the database. A row that a kill cuts short is told by its checksum, and so is one that was
+damaged: that one has others behind it.
 """
 
 import mmap
@@ -27,6 +28,7 @@ class Spool:
         self._at = 0  # where the next one goes in it
         self._free = [True, True]
         self._filled = [half_bytes, half_bytes]  # how far each half has been written: not known at the start
+        self.damaged = 0  # rows that `rows` has passed over
 
     def __enter__(self) -> Self:
         self.open()
@@ -77,7 +79,8 @@ class Spool:
         self._free[half] = True
 
     def rows(self) -> list[bytes]:
-        """Return every row that is kept, also by an earlier process."""
+        """Return every row that is kept, also by an earlier process; `damaged` says how many more there were."""
+        self.damaged = 0
         return [row for half in (0, 1) for row in self._rows(half)]
 
     def clear(self) -> None:
@@ -90,15 +93,26 @@ class Spool:
     def _rows(self, half: int) -> list[bytes]:
         found: list[bytes] = []
         at, end = half * self._half_bytes, (half + 1) * self._half_bytes
-        while at + _HEAD.size <= end:
-            length, checksum = _HEAD.unpack_from(self._memory, at)
-            at += _HEAD.size
-            row = self._memory[at : min(at + length, end)]
-            if not length or crc32(row) != checksum:
-                break
-            found.append(row)
-            at += length
+        damaged = 0
+        while at + _HEAD.size <= end and (length := self._length(at)):
+            row = self._row(at, end)
+            if row is None:
+                damaged += 1  # or cut short, where no row is found behind it
+            else:
+                found.append(row)
+                self.damaged, damaged = self.damaged + damaged, 0
+            at += _HEAD.size + length
         return found
+
+    def _length(self, at: int) -> int:
+        length: int = _HEAD.unpack_from(self._memory, at)[0]
+        return length
+
+    def _row(self, at: int, end: int) -> bytes | None:
+        """Return the row whose head is at a place, None where it is not whole."""
+        length, checksum = _HEAD.unpack_from(self._memory, at)
+        row = self._memory[at + _HEAD.size : min(at + _HEAD.size + length, end)]
+        return row if crc32(row) == checksum else None
 
     def _wipe(self, half: int) -> None:
         start = half * self._half_bytes

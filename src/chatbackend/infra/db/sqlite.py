@@ -25,7 +25,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from chatbackend.domain.errors import Unavailable
-from chatbackend.infra.db.grouped_reads import GroupedReads, Outcome, Work, deliver
+from chatbackend.infra.db.grouped_reads import GroupedReads, Outcome, Work, deliver, unusable
 from chatbackend.infra.db.transaction import Params, Row, drive
 
 T = TypeVar("T")
@@ -236,12 +236,12 @@ class SqliteDatabase:
         return outcomes
 
     def _outcome(self, piece: _Piece) -> Outcome:
-        """Run a piece. Raises: sqlite3.OperationalError (disk full, I/O error): the whole group is refused."""
+        """Run a piece. Raises: sqlite3.DatabaseError where that is `unusable`: the whole group is refused."""
         try:
             return Outcome(piece.future, drive(cast(Coroutine[Any, Any, Any], piece.work(self._transaction))))
-        except sqlite3.OperationalError:
-            raise
         except Exception as error:
+            if unusable(error):
+                raise
             return Outcome(piece.future, None, error)
 
 

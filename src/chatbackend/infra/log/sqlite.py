@@ -20,7 +20,7 @@ from chatbackend.infra.db.tables.events import EVENTS, STREAMS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.infra.log.unwritten import Unwritten
 from chatbackend.infra.log.wakeups import Wakeups
-from chatbackend.usecases.ports import Extent, Fenced, LogEvent, Report
+from chatbackend.usecases.ports import Behind, Extent, Fenced, LogEvent, Report
 
 TAIL_EVENTS = 4_096  # a stream's events kept in memory while it runs
 ENDED_TAILS = 64  # of these streams that have ended: their readers are about to read the end
@@ -58,15 +58,15 @@ _UNENDED = select(STREAMS.c.response_id).where(STREAMS.c.ended_at.is_(None))
 class _Tail:
     """The newest events of one stream whose owner is here, and what its next append must bring.
 
-    Everything below `written` is in the database, the rest is kept for it.
+    Everything below `written` is in the database, the rest is kept for it, unless it is `lost`.
     """
 
-    __slots__ = ("ended", "events", "fence", "next", "written")
+    __slots__ = ("ended", "events", "fence", "lost", "next", "written")
 
     def __init__(self, fence: int, following: int) -> None:
         self.fence = fence
         self.next = self.written = following
-        self.ended = False
+        self.ended = self.lost = False
         self.events: list[LogEvent] = []
 
 
@@ -83,7 +83,7 @@ class SqliteEventLog:
         self, database: Database, spool: Spool, now: Callable[[], float], report: Report, *, boot: str = ""
     ) -> None:
         self._database = database
-        self._unwritten = Unwritten(database, spool, report, self._written)
+        self._unwritten = Unwritten(database, spool, report, written=self._written, lost=self._lost)
         self._now = now
         self._boot = boot or uuid4().hex
         self._tails: dict[str, _Tail] = {}
@@ -139,6 +139,9 @@ class SqliteEventLog:
         if self._kept(response_id, fence, expected, events=events, ended_at=ended_at):
             return
         await self._unwritten.settle()
+        tail = self._tails.get(response_id)
+        if tail is not None and tail.lost and tail.fence == fence:
+            raise Behind(tail.written)
         if not self._kept(response_id, fence, expected, events=events, ended_at=ended_at):
             await self._write(response_id, fence, expected, events=events, ended_at=ended_at)
 
@@ -238,7 +241,13 @@ class SqliteEventLog:
     ) -> bool:
         """Keep and show events, where they follow on what is here; False: they do not, or there is no room."""
         tail = self._tails.get(response_id)
-        if tail is None or tail.ended or tail.fence != fence or not tail.next == expected == events[0].number:
+        if (
+            tail is None
+            or tail.ended
+            or tail.lost
+            or tail.fence != fence
+            or not tail.next == expected == events[0].number
+        ):
             return False
         if not self._unwritten.keep(response_id, events, ended_at):
             return False
@@ -283,6 +292,16 @@ class SqliteEventLog:
             tail.ended = True
             self._ended.append(response_id)
         self._wakeups.wake(response_id)
+
+    def _lost(self, response_id: str) -> None:
+        """Note that the database will lack events which were kept: the stream gets nothing more but its end."""
+        tail = self._tails.get(response_id)
+        if tail is None:
+            return
+        tail.lost = True
+        if tail.ended:
+            self._tails.pop(response_id)
+            self._wakeups.wake(response_id)
 
     def _written(self, response_id: str, following: int) -> None:
         """Note what is in the database now; the oldest tails of streams that have ended go."""

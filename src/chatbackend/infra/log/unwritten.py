@@ -3,11 +3,14 @@
 Kept means: in a `Spool`, which outlives the process as the database's own log does. So an append takes a copy and no
 commit, and the database sees one statement for what came in a tenth of a second, of all streams together: a commit an
 append cost more than everything else that was done for a token.
+
+What the database refuses for good is left out, with all that its stream still has here, and nothing else is: the
+streams of a batch that is refused are written one by one. A stream that lacks events gets no others, but its end.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 import msgspec
@@ -27,6 +30,7 @@ HALF_BYTES = 4 << 20
 
 # A stream, its fence where it begins, when it ended; number, type and data of each event.
 Row = tuple[str, int | None, int | None, Sequence[tuple[int, str, bytes]]]
+_Write = Callable[[Sequence[Row]], Awaitable[None]]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Row).decode
 _json = msgspec.json.Encoder().encode
@@ -83,13 +87,25 @@ class _Batch:
 
 
 class Unwritten:
-    """Keeps events and has them written. `written(stream, n)` is told that all numbers below n are in the database."""
+    """Keeps events and has them written.
 
-    def __init__(self, database: Database, spool: Spool, report: Report, written: Callable[[str, int], None]) -> None:
+    `written(stream, n)` is told that all numbers below n are in the database, `lost(stream)` that some never will be.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        report: Report,
+        *,
+        written: Callable[[str, int], None],
+        lost: Callable[[str], None],
+    ) -> None:
         self._database = database
         self._spool = spool
         self._report = report
         self._written = written
+        self._lost = lost
         self._waiting = _Batch()
         self._writing: _Batch | None = None
         self._due = asyncio.Event()
@@ -122,16 +138,33 @@ class Unwritten:
         await waiter
 
     async def replay(self) -> None:
-        """Write what an earlier process has left: all of it, unless the machine lost a part. Raises: Unavailable."""
-        rows = [_unpack(row) for row in self._spool.rows()]
-
-        async def work(tx: Transaction) -> None:
-            known = await tx.rows(_NEXTS, {"rows": _text([[row[0]] for row in rows])})
-            await _save(tx, list(_unbroken(rows, {each["response_id"]: each["next"] for each in known})))
-
+        """Write what an earlier process has left, unless the machine lost a part. Raises: Unavailable."""
+        rows, found_all = self._left()
         if rows:
-            await self._database.write(work)
+            known = await self._database.read(lambda tx: tx.rows(_NEXTS, {"rows": _text([[row[0]] for row in rows])}))
+            unbroken = list(_unbroken(rows, {each["response_id"]: each["next"] for each in known}))
+            written = await self._all(unbroken, self._write)
+            if not found_all or len(written) < len(unbroken):
+                await self._use_up(rows)
         self._spool.clear()
+
+    def _left(self) -> tuple[list[Row], bool]:
+        """Return what is in the spool, and whether all of it could be read."""
+        rows, kept = list[Row](), self._spool.rows()
+        if self._spool.damaged:
+            error = ValueError(f"{self._spool.damaged} damaged entries in the spool")
+            self._report("events that an earlier process kept are lost", error)
+        for row in kept:
+            try:
+                rows.append(_unpack(row))
+            except msgspec.MsgspecError as error:
+                self._report("events that an earlier process kept cannot be read", error)
+        return rows, len(rows) == len(kept) and not self._spool.damaged
+
+    async def _use_up(self, rows: Sequence[Row]) -> None:
+        """Have nobody use the numbers of these events again: somebody may have seen what is left out."""
+        used = {stream: (stream, events[-1][0] + 1, None) for stream, _, _, events in rows if events}
+        await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": _text(list(used.values()))}))
 
     async def run(self) -> None:
         """Write batch after batch until cancelled; then what still waits, unless that is refused: it stays kept."""
@@ -173,15 +206,58 @@ class Unwritten:
         return batch
 
     async def _save(self, batch: _Batch) -> None:
-        while True:
-            try:
-                with anyio.CancelScope(shield=True):  # a write that nobody waits for any more is left out
-                    return await self._database.write(lambda tx: _save(tx, batch.rows))
-            except ChatError as error:
-                self._report("events could not be written down yet", error)
-                batch.tell(error)
-                self._waiting.tell(error)
-            await asyncio.sleep(RETRY_S)
+        """Write a batch, however long that is refused for now."""
+
+        async def patiently(rows: Sequence[Row]) -> None:
+            while True:
+                try:
+                    return await self._write(rows)
+                except ChatError as error:
+                    self._report("events could not be written down yet", error)
+                    batch.tell(error)
+                    self._waiting.tell(error)
+                await asyncio.sleep(RETRY_S)
+
+        batch.rows = await self._all(batch.rows, patiently)
+
+    async def _write(self, rows: Sequence[Row]) -> None:
+        with anyio.CancelScope(shield=True):  # a write that nobody waits for any more is left out
+            await self._database.write(lambda tx: _save(tx, rows))
+
+    async def _all(self, rows: list[Row], write: _Write) -> list[Row]:
+        """Write rows; return those that are written. What is refused for good costs its own stream alone."""
+        if await self._taken(rows, write) is None:
+            return rows
+        streams = defaultdict[str, list[Row]](list)
+        for row in rows:
+            streams[row[0]].append(row)
+        written: list[Row] = []
+        for stream, own in streams.items():
+            error = await self._taken(own, write)
+            if error is None:
+                written += own
+            else:
+                await self._leave_out(stream, own, error, write)
+        return written
+
+    async def _taken(self, rows: Sequence[Row], write: _Write) -> Exception | None:
+        """Write rows; return the error of a database that will never take them. Raises: Unavailable."""
+        try:
+            await write(rows)
+        except ChatError:
+            raise
+        except Exception as error:  # whatever it is, it must not stop what other streams wait for
+            return error
+        return None
+
+    async def _leave_out(self, stream: str, own: Sequence[Row], error: Exception, write: _Write) -> None:
+        """Give up what is kept of a stream, but for its end: that says all, and a gap before it can be seen."""
+        self._report(f"events of {stream} are refused by the database: its log goes on with its end only", error)
+        ends = [row for row in (*own, *self._waiting.rows) if row[0] == stream and row[2] is not None]
+        self._waiting.rows = [row for row in self._waiting.rows if row[0] != stream]
+        for _, _, ended_at, events in ends:
+            await self._taken([(stream, None, ended_at, events[-1:])], write)
+        self._lost(stream)
 
 
 async def _save(tx: Transaction, rows: Sequence[Row]) -> None:

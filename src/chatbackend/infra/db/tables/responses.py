@@ -83,7 +83,14 @@ _ALIVE = sql("status IN ('queued', 'in_progress')")
 Index("responses_alive", RESPONSES.c.created_at, sqlite_where=_ALIVE, postgresql_where=_ALIVE)
 WISHED = sql("cancel_requested = 1 AND status IN ('queued', 'in_progress')")
 Index("responses_wished", RESPONSES.c.id, sqlite_where=WISHED, postgresql_where=WISHED)
-Index("responses_by_conversation", RESPONSES.c.conversation_id, RESPONSES.c.turn)
+_IN_A_CONVERSATION = sql("conversation_id IS NOT NULL")
+Index(
+    "responses_by_conversation",
+    RESPONSES.c.conversation_id,
+    RESPONSES.c.turn,
+    sqlite_where=_IN_A_CONVERSATION,
+    postgresql_where=_IN_A_CONVERSATION,
+)
 
 ITEMS = Table(
     "items",
@@ -99,14 +106,21 @@ ITEMS = Table(
     blob("body"),
 )
 Index("items_by_response", ITEMS.c.response_id, ITEMS.c.direction, ITEMS.c.position)
-Index("items_by_conversation", ITEMS.c.conversation_id, ITEMS.c.turn, ITEMS.c.pk)
+Index(
+    "items_by_conversation",
+    ITEMS.c.conversation_id,
+    ITEMS.c.turn,
+    ITEMS.c.pk,
+    sqlite_where=_IN_A_CONVERSATION,
+    postgresql_where=_IN_A_CONVERSATION,
+)
 Index(
     "items_once_in_conversation",
     ITEMS.c.conversation_id,
     ITEMS.c.id,
     unique=True,
-    sqlite_where=sql("conversation_id IS NOT NULL"),
-    postgresql_where=sql("conversation_id IS NOT NULL"),
+    sqlite_where=_IN_A_CONVERSATION,
+    postgresql_where=_IN_A_CONVERSATION,
 )
 
 STEERS = Table(
@@ -176,7 +190,17 @@ REQUESTS = Table(
 IS_OWNED = REQUESTS.c.fence > literal_column("0")  # as IS_ALIVE, for the index of what is being made
 _OWNED = sql("fence > 0")
 Index("requests_owned", REQUESTS.c.object_id, sqlite_where=_OWNED, postgresql_where=_OWNED)
-Index("requests_by_key", REQUESTS.c.tenant, REQUESTS.c.owner, REQUESTS.c.path, REQUESTS.c.key_hash, unique=True)
+_KEYED = sql("key_hash IS NOT NULL")
+Index(
+    "requests_by_key",
+    REQUESTS.c.tenant,
+    REQUESTS.c.owner,
+    REQUESTS.c.path,
+    REQUESTS.c.key_hash,
+    unique=True,
+    sqlite_where=_KEYED,
+    postgresql_where=_KEYED,
+)
 Index(
     "requests_by_body",
     REQUESTS.c.key_id,
