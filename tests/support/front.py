@@ -31,13 +31,19 @@ http {{
 
 
 @contextmanager
-def front(folder: Path, ports: Sequence[int]) -> Generator[int]:
-    """Run nginx with the configuration that the page shows before servers on these ports; yield its own port."""
+def front(folder: Path, ports: Sequence[int], *, read_timeout: str | None = None) -> Generator[int]:
+    """Run nginx with the configuration that the page shows before servers on these ports; yield its own port.
+
+    `read_timeout` takes the place of the page's: how long nginx lets either side of a socket say nothing.
+    """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "nginx.conf").write_text(_OUTER.format(inner=_configured(port, ports)), "utf-8")
+    inner = _configured(port, ports)
+    if read_timeout is not None:
+        inner = re.sub(r"proxy_read_timeout \S+;", f"proxy_read_timeout {read_timeout};", inner)
+    (folder / "nginx.conf").write_text(_OUTER.format(inner=inner), "utf-8")
     with (folder / "out").open("wb") as out:
         process = subprocess.Popen(
             [_program(), "-p", str(folder), "-c", "nginx.conf", "-e", "errors"], stdout=out, stderr=out

@@ -101,9 +101,18 @@ class Session:
         """Take from the network again."""
         self._connection.transport.resume_reading()
 
-    def hang_up(self) -> None:
-        """End the connection without a word."""
-        self._connection.transport.abort()
+    async def close_without_a_code(self) -> None:
+        """Close with an empty close frame."""
+        self._connection.protocol.send_close()
+        self._connection.send_data()
+        await self._connection.wait_closed()
+
+    def hang_up(self, *, at_once: bool = True) -> None:
+        """End the connection without a word: by a reset, or by a FIN behind what was sent."""
+        if at_once:
+            self._connection.transport.abort()
+        else:
+            self._connection.transport.close()
 
     async def run(self, key: str) -> None:
         """Answer until either side closes."""

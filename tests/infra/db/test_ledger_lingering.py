@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from sqlalchemy import select
 
@@ -58,6 +59,25 @@ async def test_a_row_that_is_begun_takes_settlements_along(database: Database) -
         ledger.settled(call, DONE)
         await ledger.started(ME, Call("call_2", 1, "p/m"))
         assert await states(database) == ["settled", "started"]
+
+
+async def test_a_caller_that_is_gone_while_its_row_is_written_is_settled_all_the_same(database: Database) -> None:
+    """As a session is that is cut between the two."""
+    async with Tasks() as tasks:
+        ledger = Ledger(database, SystemClock(), report=report, spawn=tasks)
+        call = Call("call_1", 1, "p/m")
+
+        async def begin() -> None:
+            await ledger.started(ME, call)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(begin)
+            await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        ledger.settled(call, DONE)
+        with anyio.fail_after(10):
+            while await states(database) != ["settled"]:  # noqa: ASYNC110  # another thread's commit sets no event
+                await anyio.sleep(0.02)
 
 
 async def test_the_end_of_the_process_loses_no_settlement(database: Database) -> None:

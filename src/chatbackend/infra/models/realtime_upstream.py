@@ -18,11 +18,13 @@ from chatbackend.adapters.providers.provider_errors import fault_of, http_error
 from chatbackend.adapters.realtime.upstreams import RealtimeAddress
 from chatbackend.domain.errors import ChatError, UpstreamError, UpstreamTimeout
 from chatbackend.domain.realtime import Dialect, Ended
+from chatbackend.infra.delivery import undelivered
 from chatbackend.infra.models.credentials import Credential
 
 MAX_FRAME_BYTES = 22 << 20
 UNSENT_BYTES = 8 << 20  # that may wait to be taken by a provider; one frame more may lie on top
 MAX_FRAMES = 4  # read ahead, while nobody takes them
+LOOK_S = 0.2
 CLOSE_S = 1.0  # for a provider's answer to our close frame
 UNACKNOWLEDGED_MS = 12_000
 MAX_ERROR_BYTES = 64 << 10
@@ -99,7 +101,13 @@ class RealtimeSocket:
     async def alive(self) -> None:
         """See `RealtimeLink.alive`."""
         with suppress(ConnectionClosed):
-            await (await self._connection.ping())
+            before = undelivered(self._connection.transport)
+            answered = asyncio.ensure_future(await self._connection.ping())
+            while not answered.done():  # it lies behind all that was not taken yet: taking that is life, too
+                await asyncio.wait((answered,), timeout=LOOK_S)
+                if before not in (None, undelivered(self._connection.transport)):
+                    return
+            await answered
 
     async def close(self, ended: Ended) -> None:
         """See `RealtimeLink.close`."""

@@ -10,6 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from chatbackend.adapters import errors as wire_errors
 from chatbackend.domain.errors import ChatError, Unavailable
+from chatbackend.infra.delivery import undelivered
 from chatbackend.infra.web.http import encode
 
 LINGER_S = 2.0
@@ -19,6 +20,7 @@ class LingeringWebSocket(WebSocketsSansIOProtocol):
     """After a protocol error: say it, then read on and drop what comes until the client hangs up, for a while."""
 
     _lingers = False
+    _undelivered: int | None = None  # when the client was last asked for a sign of life
 
     def shutdown(self) -> None:
         """Close; refuse a handshake that nobody has answered, as all new work is refused."""
@@ -41,9 +43,19 @@ class LingeringWebSocket(WebSocketsSansIOProtocol):
         if not self._lingers:
             super().data_received(data)
 
+    def send_keepalive_ping(self) -> None:
+        """Ask for a sign of life; the question lies behind all that was not taken yet."""
+        self._undelivered = undelivered(self.transport)
+        super().send_keepalive_ping()
+
     def keepalive_timeout(self) -> None:
-        """Give up on a client that has not answered, unless we do not read: its answer may lie there unread."""
-        if self.read_paused:
+        """Give up on a client that has not answered.
+
+        Unless we do not read, when its answer may lie there unread; or it has taken some of what lies before the
+        question.
+        """
+        before, self._undelivered = self._undelivered, undelivered(self.transport)
+        if self.read_paused or before not in (None, self._undelivered):
             self.pong_timer = self.loop.call_later(self.config.ws_ping_timeout or 0, self.keepalive_timeout)
         else:
             super().keepalive_timeout()
