@@ -24,7 +24,7 @@ class Terms:
     `session` is what it begins with, as GA writes it: a client may change that. `instructions` go before a client's own
     words and the `vector_stores` (ids) are searched by a tool of ours: a client can neither see nor change these.
     `client_tools` are the names that its own functions may have, None for any. `show_sources`: it may see what the
-    tool of ours has found. `kind` is the only one that it opens, None for any.
+    tool of ours has found. `kind` is the only one that it opens, None for any. `max_tokens` may be used by a session.
     """
 
     model: str | None = None
@@ -34,3 +34,4 @@ class Terms:
     client_tools: tuple[str, ...] | None = None
     show_sources: bool = False
     kind: SessionKind | None = None
+    max_tokens: int | None = None
