@@ -71,6 +71,7 @@ CASES: dict[str, Case] = {
     f"{STORE}/file_batches": same({"file_ids": ["{file_id}"]}, attributes={"a": 3}),
     f"{STORE}/file_batches/{{batch_id}}/cancel": nothing({}),
     "/v1/realtime/client_secrets": Case("refused", of_json({}), {}),
+    "/v1/realtime/translations/client_secrets": Case("refused", of_json({}), {}),
 }
 
 

@@ -31,13 +31,13 @@ def test_a_secret_is_bound_by_what_the_body_says() -> None:
 
 def test_a_session_is_begun_as_the_body_says_and_its_model_is_the_only_one() -> None:
     session = {"type": "realtime", "model": "azure/voice", "audio": {"output": {"voice": "cedar"}}, "x": 1}
-    held = {"instructions": "Be kind.", "vector_store_ids": ["vs_1"], "client_tools": ["lamp"], "show_sources": True}
-    held["conversation"] = "conv_1"
+    held: dict[str, object] = {"instructions": "Be kind.", "vector_store_ids": ["vs_1"], "client_tools": ["lamp"]}
+    held |= {"show_sources": True, "max_tokens": 9, "conversation": "conv_1"}
     found, terms = read({"session": session, "chatbackend": held})
     assert found.models == ("azure/voice",)
     begun = {"audio": {"output": {"voice": "cedar"}}, "x": 1}
     expected = Terms("azure/voice", begun, "Be kind.", ("vs_1",), ("lamp",), show_sources=True, conversation="conv_1")
-    assert terms == replace(expected, kind="realtime")
+    assert terms == replace(expected, kind="realtime", max_tokens=9)
 
 
 def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
@@ -67,6 +67,7 @@ def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
         ({"expires_after": {"anchor": "now", "seconds": 60}}, "expires_after", None),
         ({"chatbackend": {"user": ""}}, "chatbackend", None),
         ({"chatbackend": {"models": []}}, "chatbackend", None),
+        ({"chatbackend": {"max_tokens": 0}}, "chatbackend", None),
         ({"chatbackend": {"model": "local"}}, "chatbackend", None),
         ({"user": "anna"}, None, None),
     ],
@@ -118,6 +119,7 @@ def test_a_secret_for_translations_is_for_both_of_its_models() -> None:
         ({"session": {"audio": {}}}, "session.model"),
         ({"session": {"model": "m", "type": "realtime"}}, "session.type"),
         ({"session": {"model": "m"}, "chatbackend": {"client_tools": []}}, "chatbackend.client_tools"),
+        ({"session": {"model": "m"}, "chatbackend": {"max_tokens": 9}}, "chatbackend.max_tokens"),
     ],
 )
 def test_what_a_translation_cannot_have_is_refused(body: dict[str, Any], param: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.realtime.test_relay import settled
 from tests.support import sdk
 from tests.support.realtime_client import RealtimeClient, realtime
 from tests.support.realtime_upstream import RealtimeUpstream, Session
@@ -163,3 +164,15 @@ async def test_two_sessions_of_two_secrets_never_mix(running: Server, provider: 
                 await client.recv()
     told = [last_update(session)["instructions"] for session in provider.sessions[-2:]]
     assert told == ["Canary one.\n\nGo.", "Canary two.\n\nGo."]
+
+
+async def test_a_session_that_has_used_its_tokens_is_told_and_closed_and_billed(running: Server) -> None:
+    made = await secret(running, {"model": "openai/realtime-spent"}, models=["openai/realtime-spent"], max_tokens=20)
+    async with realtime(running, "/v1/realtime", key=made) as client:
+        assert (await client.ask())[-1]["response"]["status"] == "completed"
+        assert (await client.ask())[-1]["response"]["usage"]["total_tokens"] == 18
+        assert (await client.recv())["error"]["code"] == "budget_exceeded"
+        assert await client.closed() == (1008, "The session has used 36 tokens; its client secret allows 20.")
+    assert len(await settled(running, "openai/realtime-spent", 2)) == 2
+    async with realtime(running, "/v1/realtime", key=made) as another:
+        assert (await another.ask())[-1]["response"]["status"] == "completed"

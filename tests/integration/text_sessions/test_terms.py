@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.support import sdk
 from tests.support.realtime_sdk import sdk_talk, text_of
@@ -66,3 +67,15 @@ async def test_files_that_are_gone_fail_a_response_without_a_word_of_them(runnin
         assert failed["status_details"]["error"]["code"] == "search_failed"
         assert "vs_gone" not in json.dumps(failed)
         assert (await talk.answer(input=[]))["status"] == "completed"
+
+
+async def test_a_session_that_has_used_its_tokens_is_told_and_closed(running: Server) -> None:
+    made = await secret(running, max_tokens=1)
+    async with sdk_talk(running, "claude/scripted-n3", key=made) as talk:
+        assert len(text_of(await talk.ask("Hi")).split()) == 3
+        assert (await talk.event())["error"]["code"] == "budget_exceeded"
+        with pytest.raises(ConnectionClosed) as closed:
+            await talk.event()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+    assert "its client secret allows 1" in closed.value.rcvd.reason

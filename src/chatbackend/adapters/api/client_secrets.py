@@ -73,6 +73,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
     `client_tools` are the names that its own functions may have. `show_sources`: it may see what is found.
     `conversation` is the one that its realtime sessions are bound to.
+    `max_tokens`, input and output together, bound what one session may use.
     """
 
     user: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -84,6 +85,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     client_tools: Annotated[list[str], Meta(max_length=128)] | None = None
     show_sources: bool = False
     conversation: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -105,6 +107,7 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
             show_sources=held.show_sources,
             kind=None if self.session is None else self.session.type,
             conversation=held.conversation,
+            max_tokens=held.max_tokens,
         )
 
     @property
@@ -156,6 +159,9 @@ def read_for_translation(body: Mapping[str, Any]) -> tuple[ClientSecretRequest, 
 def _begun(wanted: ClientSecretRequest, session: Mapping[str, Any]) -> Terms:
     """Return what sessions are held to, their beginning included. Raises: InvalidRequest for what has no effect."""
     terms = wanted.terms
+    if terms.kind == "translation" and terms.max_tokens is not None:
+        message = "Nobody says how many tokens a translation uses."
+        raise InvalidRequest(message, param="chatbackend.max_tokens", code="unsupported_parameter")
     for name in ("instructions", "vector_store_ids", "client_tools"):
         if terms.kind != "realtime" and getattr(wanted.chatbackend, name, None) is not None:
             message = "Nobody answers in such a session: it is held to nothing of this kind."

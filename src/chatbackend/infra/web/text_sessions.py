@@ -13,6 +13,7 @@ import structlog
 from chatbackend.adapters.api.realtime_channel import ADDRESS
 from chatbackend.adapters.realtime.bridge.core import Say, Start, Stop, TextBridge
 from chatbackend.adapters.realtime.handshake import Handshake
+from chatbackend.adapters.realtime.notices import close_code
 from chatbackend.domain.citations import CitationScanner
 from chatbackend.domain.context import question
 from chatbackend.domain.errors import ChatError, Internal, Unavailable
@@ -23,7 +24,7 @@ from chatbackend.domain.responses import FileSearch
 from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
-from chatbackend.infra.web.live_socket import LiveSocket
+from chatbackend.infra.web.live_socket import GO_S, LiveSocket
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.usecases.generate import Generate, Generation
 from chatbackend.usecases.ports import NewId, SearchPassages
@@ -134,6 +135,10 @@ class _Session:
         self._tell(self._bridge.ended(start.response_id, generation.usage if generation else None, error))
         if self._ended is not None:
             self._ended.set()
+        if (spent := self._bridge.spent) is not None:
+            with anyio.move_on_after(GO_S):
+                await self._outbox.emptied()
+            self._socket.close(close_code(spent), spent.message)
         await self._outbox.room()
 
     async def _search(self, request: ModelRequest) -> list[Passage]:

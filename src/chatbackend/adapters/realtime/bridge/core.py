@@ -20,6 +20,7 @@ from chatbackend.adapters.realtime.bridge.conversation import Conversation, Entr
 from chatbackend.adapters.realtime.bridge.frames import Frames
 from chatbackend.adapters.realtime.bridge.response import Head, RunningResponse
 from chatbackend.adapters.realtime.bridge.settings import OF_A_RESPONSE, OF_A_SESSION, Settings
+from chatbackend.adapters.realtime.budget import Budget
 from chatbackend.adapters.wire.frames import decoded
 from chatbackend.domain.errors import ChatError, Conflict, Forbidden, InvalidRequest, NotFound, RateLimited, Unavailable
 from chatbackend.domain.events import Cited, ModelEvent
@@ -112,6 +113,7 @@ class TextBridge:
         self._settings = Settings()
         self._running: dict[str, RunningResponse] = {}
         self._draining = False
+        self._budget = Budget(terms.max_tokens)
 
     @property
     def busy(self) -> bool:
@@ -158,8 +160,15 @@ class TextBridge:
         return running.feed(event)
 
     def ended(self, response_id: str, usage: Usage | None = None, error: ChatError | None = None) -> list[bytes]:
-        """End a response: as its client wished, by `error`, or as the model has ended it."""
-        return self._running.pop(response_id).end(usage, error)
+        """End a response: as its client wished, by `error`, or as the model has ended it; see `spent`, too."""
+        frames = self._running.pop(response_id).end(usage, error)
+        self._budget.use(usage or Usage())
+        return frames if self.spent is None else [*frames, self._frames.error(self.spent)]
+
+    @property
+    def spent(self) -> ChatError | None:
+        """Why the session has to be closed now; None while it goes on."""
+        return None if self._running else self._budget.exceeded
 
     def _steps(self, frame: dict[str, Any]) -> list[Step]:
         match frame.get("type"):
@@ -245,6 +254,8 @@ class TextBridge:
     def _check_may_begin(self, *, aside: bool) -> None:
         if self._draining:
             raise Unavailable("The server is stopping; open another session.", code="stopping")
+        if (exceeded := self._budget.exceeded) is not None:
+            raise exceeded
         if not aside and (active := self._active()) is not None:
             message = f"The conversation has a response in progress: '{active.id}'."
             raise Conflict(message, code="conversation_already_has_active_response")

@@ -26,6 +26,11 @@ class Bill:
         self._transcriber: str | None = None
         self._transcribed: deque[str] = deque(maxlen=MAX_OPEN)
 
+    @property
+    def running(self) -> bool:
+        """Whether an entry is open."""
+        return bool(self._open)
+
     def configured(self, session: Event) -> None:
         """Note what transcribes the input, by a session's configuration in either dialect."""
         audio = as_object(session.get("audio")) or {}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.realtime import notices
+from chatbackend.adapters.realtime.budget import Budget
 from chatbackend.adapters.realtime.dialect import translation
 from chatbackend.adapters.realtime.frames import (
     Event,
@@ -24,7 +25,7 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.adapters.realtime.relay.actions import Action, Close, Keep, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.actions import Action, Billed, Close, Keep, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
@@ -111,6 +112,7 @@ class Relay:
         self._bill = TranslationBill() if kind == "translation" else Bill()
         self._closed = False
         self._held = Held(terms or Terms())
+        self._budget = Budget(None if terms is None else terms.max_tokens)
         self._hidden = HiddenCalls(self._held.names)
         self._later: list[Frame] = []
         self._setting_up = False
@@ -186,7 +188,7 @@ class Relay:
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
-        return (ToClient(frame),) if event is None else self._heard(event, kind, frame)
+        return (ToClient(frame),) if event is None else self._within_budget(self._heard(event, kind, frame))
 
     def client_left(self, ended: Ended) -> list[Action]:
         """Take note that the client has closed."""
@@ -236,6 +238,17 @@ class Relay:
             self._later.clear()
         return actions
 
+    def _within_budget(self, actions: Sequence[Action]) -> Sequence[Action]:
+        """Return these, and the end of the session behind the answer that went over its budget."""
+        for action in actions:
+            if isinstance(action, Billed):
+                self._budget.use(action.settlement.usage)
+        exceeded = self._budget.exceeded
+        if exceeded is None or self._closed:
+            return actions
+        self._client_acts |= {"response.create"}
+        return actions if self._bill.running or self._hidden.waiting else [*actions, *self.refused(exceeded)]
+
     def _from_client(self, frame: Frame, provider: Provider) -> Sequence[Action]:
         kind = peek_strictly(frame)
         if kind is not None and kind not in self._client_acts:
@@ -245,7 +258,7 @@ class Relay:
         event: Event = {}
         try:
             event = parsed(frame)
-            return self._acted(event, frame, provider)
+            return self._within_budget(self._acted(event, frame, provider))
         except ChatError as error:
             return (self._error(error, about=event.get("event_id")),)
 
@@ -254,6 +267,8 @@ class Relay:
         kind = event.get("type")
         if not isinstance(kind, str):
             raise InvalidRequest("An event has a 'type'.", param="type", code="invalid_event")
+        if kind == "response.create" and (exceeded := self._budget.exceeded) is not None:
+            raise exceeded
         judged = self._judged(event if self._kept is None else self._kept.told(event), kind, provider)
         shaped = translation.client_event(judged, to=provider.dialect) if self._translated else judged
         if not self._held.tools:
