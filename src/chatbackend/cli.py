@@ -20,6 +20,7 @@ from rich.table import Column, Table
 from chatbackend import bootstrap
 from chatbackend.bootstrap import operate, truth
 from chatbackend.config import BadSetting, Settings, load
+from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.db.usage_totals import By, Totals
 from chatbackend.infra.system import AlreadyRunning
@@ -96,11 +97,18 @@ def serve() -> None:
         message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
         raise _stop(message) from error
     except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
-        folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
-        message = f"A database in the data folder '{folder}' cannot be read ({why}). Restore it from a backup."
-        raise _stop(message) from error
+        raise _unreadable(settings, error) from error
+    except Unavailable as error:
+        if not isinstance(error.__cause__, sqlite3.DatabaseError):
+            raise
+        raise _unreadable(settings, error.__cause__) from error
     if refused:
         raise _stop(refused)
+
+
+def _unreadable(settings: Settings, error: Exception) -> typer.Exit:
+    folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
+    return _stop(f"A database in the data folder '{folder}' cannot be read ({why}). Restore it from a backup.")
 
 
 async def _serve(settings: Settings) -> str:
