@@ -20,6 +20,7 @@ from rich.table import Column, Table
 from chatbackend import bootstrap
 from chatbackend.bootstrap import operate, truth
 from chatbackend.config import BadSetting, Settings, load
+from chatbackend.domain.errors import Unavailable
 from chatbackend.domain.identity import ApiKey
 from chatbackend.infra.db.usage_totals import By, Totals
 from chatbackend.infra.system import AlreadyRunning
@@ -96,12 +97,21 @@ def serve() -> None:
         message = f"Another server is running on the data folder '{folder}'. Stop it, or set CHATBACKEND_DATA_DIR."
         raise _stop(message) from error
     except (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError) as error:
-        folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
-        of_the_disk = isinstance(error, (sqlite3.OperationalError, sqlalchemy.exc.OperationalError))
-        mend = "Look at its disk: room, permissions, health" if of_the_disk else "Restore it from a backup"
-        raise _stop(f"A database in the data folder '{folder}' cannot be used ({why}). {mend}.") from error
+        raise _unusable(settings, error) from error
+    except Unavailable as error:
+        if not isinstance(error.__cause__, sqlite3.DatabaseError):
+            raise
+        raise _unusable(settings, error.__cause__) from error
     if refused:
         raise _stop(refused)
+
+
+def _unusable(settings: Settings, error: Exception) -> typer.Exit:
+    """Say what a database in the data folder lacks."""
+    folder, why = settings.chatbackend_data_dir, str(error).partition("\n")[0]
+    of_the_disk = isinstance(error, (sqlite3.OperationalError, sqlalchemy.exc.OperationalError))
+    mend = "Look at its disk: room, permissions, health" if of_the_disk else "Restore it from a backup"
+    return _stop(f"A database in the data folder '{folder}' cannot be used ({why}). {mend}.")
 
 
 async def _serve(settings: Settings) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import openai
 import pytest
 from openai.types.responses import ToolParam
 
+from chatbackend.infra.db.spool import Spool
+from chatbackend.infra.log.unwritten import HALF_BYTES
 from tests.support import sdk
 from tests.support.documents import pdf
 from tests.support.server import PROGRAM, Server
@@ -235,6 +238,18 @@ def test_a_database_that_is_none_stops_the_start_with_one_line(tmp_path: Path, d
     line = refused(server, "serve")
     assert str(server.data) in line
     assert "Restore it from a backup" in line
+
+
+def test_a_damaged_event_log_that_lacks_events_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        log = server.data / "events.db"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:4_096] + b"\xa5" * (len(whole) - 4_096))
+    with Spool(server.data / "events.spool", HALF_BYTES) as spool:
+        spool.add(msgspec.msgpack.encode(("resp_1", 1, None, [(0, "response.created", b"{}")])))
+    line = refused(server, "serve")
+    assert str(server.data) in line
+    assert "cannot be read" in line
 
 
 def test_a_revoked_bootstrap_key_stays_revoked(server: Server) -> None:

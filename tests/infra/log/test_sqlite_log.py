@@ -11,10 +11,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from chatbackend.domain.errors import Unavailable
 from chatbackend.infra.db.spool import Spool
+from chatbackend.infra.db.tables.events import EVENTS
 from chatbackend.infra.log import sqlite as sqlite_log
+from chatbackend.infra.log import unwritten
 from chatbackend.infra.log.sqlite import SqliteEventLog
 from chatbackend.usecases.follow_response import FROM_THE_START
 from chatbackend.usecases.ports import Extent, Fenced, LogEvent
@@ -112,6 +115,16 @@ def leave(folder: Path, parts: list[tuple[int, int, bool]]) -> None:
             assert spool.add(msgspec.msgpack.encode(("r", None, 1 if ended else None, events)))
 
 
+async def test_what_fills_fast_is_written_before_it_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unwritten, "LINGER_S", 60.0)
+    async with gated(tmp_path, half_bytes=2_048) as (log, gate):
+        await log.open("r", fence=1, fresh=True)
+        await put(log, 0, 30)
+        with anyio.fail_after(20):
+            while not await gate.read(lambda tx: tx.rows(select(EVENTS))):  # noqa: ASYNC110 - a database has no event for it
+                await anyio.sleep(0.01)
+
+
 async def test_an_append_without_room_waits_for_it(tmp_path: Path) -> None:
     async with gated(tmp_path, half_bytes=2_048) as (log, gate):
         await log.open("r", fence=1, fresh=True)
@@ -120,6 +133,7 @@ async def test_an_append_without_room_waits_for_it(tmp_path: Path) -> None:
         at = 0
         while log.take("r", fence=1, expected=at, events=numbered(at, 5)):
             at += 5
+            await anyio.wait_all_tasks_blocked()  # one half is being written, the other fills
         async with anyio.create_task_group() as group:
             group.start_soon(put, log, at, 5)
             await anyio.wait_all_tasks_blocked()

@@ -64,6 +64,11 @@ class Spool:
         self._at = end
         return True
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a quarter of the room for rows is taken."""
+        return self._at > self._half_bytes >> 2
+
     def turn(self) -> int | None:
         """Have the other half take rows; return the one that took them, None where the other is not free yet."""
         filled, other = self._filling, 1 - self._filling
