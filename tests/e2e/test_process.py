@@ -249,7 +249,7 @@ def test_a_damaged_event_log_that_lacks_events_stops_the_start_with_one_line(tmp
         spool.add(msgspec.msgpack.encode(("resp_1", 1, None, [(0, "response.created", b"{}")])))
     line = refused(server, "serve")
     assert str(server.data) in line
-    assert "cannot be read" in line
+    assert "Restore it from a backup" in line
 
 
 def test_a_revoked_bootstrap_key_stays_revoked(server: Server) -> None:
