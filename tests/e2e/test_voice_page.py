@@ -146,6 +146,45 @@ async def test_who_speaks_into_an_answer_ends_it_where_it_was_heard(
     assert await page.run("session.speaker.heard") == int(RATE * 0.1)
 
 
+async def test_what_comes_of_an_answer_that_was_talked_over_between_two_pieces_is_not_played(
+    page: Page, server: Server, provider: RealtimeUpstream
+) -> None:
+    await begin(page, server)
+    session = await provider.session(0)
+    await speak(session, "item_torn", 0.1, "One,")
+    await page.until(f"session.speaker.heard >= {int(RATE * 0.1)}")  # all of it was heard: there is nothing to cut
+    await say(session, "input_audio_buffer.speech_started", audio_start_ms=500, item_id="item_next")
+    await speak(session, "item_torn", 5.0, " two")
+    await speak(session, "item_new", 0.2, "Yes?")
+    await page.until(f"session.speaker.item.id === 'item_new' && session.speaker.heard >= {int(RATE * 0.2)}")
+    assert await page.run("session.speaker.sources.size") == 0
+    assert [event for event in session.events if event["type"] == "conversation.item.truncate"] == []
+
+
+async def test_an_error_stands_beside_what_was_said_and_ends_nothing(
+    page: Page, server: Server, provider: RealtimeUpstream
+) -> None:
+    await begin(page, server)
+    session = await provider.session(0)
+    await page.until(f"{STATUS} === 'Talk'")
+    await say(session, "error", error={"type": "invalid_request_error", "message": "Not that."})
+    await speak(session, "item_said", 0.1, "Go on.")
+    await page.until(f"session.speaker.heard >= {int(RATE * 0.1)}")
+    assert await page.run(CAPTIONS) == [["error", "Not that."], ["assistant", "Go on."]]
+    assert await page.run(STATUS) == "Talk"
+
+
+async def test_a_microphone_is_let_go_when_a_session_cannot_begin(page: Page, server: Server) -> None:
+    await page.run("AudioWorklet.prototype.addModule = async () => { throw new DOMException('Broken', 'AbortError') }")
+    await page.run(
+        "const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        "navigator.mediaDevices.getUserMedia = async (asked) => (globalThis.given = await open(asked))"
+    )
+    await begin(page, server)
+    assert await page.until(f"!document.forms[0].talk.disabled && {STATUS}") == "AbortError: Broken"
+    assert await page.run("given.getTracks().map((track) => track.readyState)") == ["ended"]
+
+
 async def test_the_files_that_an_answer_was_given_are_listed(
     page: Page, server: Server, provider: RealtimeUpstream
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.protocol import State
 
 from chatbackend.adapters.providers.provider_errors import fault_of, http_error
 from chatbackend.adapters.realtime.upstreams import RealtimeAddress
@@ -95,8 +96,15 @@ class RealtimeSocket:
 
     async def send(self, frame: str | bytes) -> None:
         """See `RealtimeLink.send`."""
+        connection = self._connection
+        if isinstance(frame, str) and connection.state is State.OPEN and not connection.paused:
+            connection.protocol.send_text(frame.encode())  # as `send` does, without its context manager's share
+            connection.send_data()
+            if connection.paused:
+                await connection.drain()
+            return
         with suppress(ConnectionClosed):
-            await self._connection.send(frame)
+            await connection.send(frame)
 
     async def alive(self) -> None:
         """See `RealtimeLink.alive`."""

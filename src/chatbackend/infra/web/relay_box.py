@@ -3,6 +3,7 @@
 A full box holds its provider back; a client that has taken nothing for a while then is too slow for the session.
 """
 
+import asyncio
 from collections import deque
 
 import anyio
@@ -24,7 +25,7 @@ class RelayBox:
         self._stall_s = stall_s
         self._waiting: deque[Frame] = deque()
         self._bytes = 0
-        self._filled = anyio.Event()
+        self._filled = asyncio.Event()
         self._taken: anyio.Event | None = None  # set when a frame has left; made by who waits for that
 
     def add(self, frame: Frame) -> bool:
@@ -54,7 +55,7 @@ class RelayBox:
     async def run(self) -> None:
         """Send until cancelled, or until the client is gone."""
         while True:
-            self._filled = anyio.Event()
+            self._filled.clear()
             while self._waiting:
                 frame = self._waiting.popleft()
                 try:

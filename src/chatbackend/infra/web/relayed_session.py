@@ -234,7 +234,7 @@ class _Session:
     async def _to_provider(self, frame: Frame) -> None:
         if self._opened is None:
             return
-        since = anyio.current_time()
+        since = time.monotonic()
         self._sending.append(since)
         await self._opened.link.send(frame)
         self._sending.remove(since)
@@ -263,12 +263,12 @@ class _Session:
     async def _tick(self) -> None:
         """Look at the time and at the provider, every second."""
         every_s = self._ports.ping_s
-        alive = Liveness(anyio.current_time(), every_s=every_s, patience_s=every_s)
+        alive = Liveness(time.monotonic(), every_s=every_s, patience_s=every_s)
         while True:
             await anyio.sleep(TICK_S)
             self._do_now(*self._relay.tick(self._ports.clock.now()))
             if self._opened is not None:
-                self._look(alive, self._opened, anyio.current_time())
+                self._look(alive, self._opened, time.monotonic())
 
     def _look(self, alive: Liveness, opened: OpenedRealtime, now: float) -> None:
         if self._sending and now - self._sending[0] >= STALLED_S:
@@ -286,7 +286,7 @@ class _Session:
 
     async def _ask(self, alive: Liveness, opened: OpenedRealtime) -> None:
         await opened.link.alive()
-        alive.heard(anyio.current_time())
+        alive.heard(time.monotonic())
 
     def _on_draining(self) -> None:
         self._do_now(*self._relay.draining(self._ports.draining.seconds))
