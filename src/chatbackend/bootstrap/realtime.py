@@ -44,6 +44,8 @@ def realtime_routes(
             watch,
             draining=base.draining,
             new_id=base.ids,
+            records=records,
+            report=report,
             max_frame_bytes=base.settings.chatbackend_max_body_bytes,
         )
     )

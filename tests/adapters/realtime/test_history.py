@@ -68,12 +68,14 @@ def test_what_no_text_stands_for_is_left_out() -> None:
 )
 def test_messages_are_given_as_text(item: Message, event: dict[str, Any]) -> None:
     content = [{"type": kind, "text": text} for kind, text in event["content"]]
-    assert created(item) == {"id": "m", "type": "message", "role": event["role"], "content": content}
+    (given,) = fitting([item])
+    assert created(given) == {"id": "m", "type": "message", "role": event["role"], "content": content}
 
 
 def test_outputs_of_parts_are_given_as_text() -> None:
-    event = created(FunctionCallOutput("o", "c", [InputText("a"), InputImage("data:x")]))
-    assert event == {"id": "o", "type": "function_call_output", "call_id": "c", "output": "a\n[image]"}
+    output = FunctionCallOutput("o", "c", [InputText("a"), InputImage("data:x")])
+    (_, given) = fitting([FunctionCall("f", "c", "f"), output])
+    assert created(given) == {"id": "o", "type": "function_call_output", "call_id": "c", "output": "a\n[image]"}
 
 
 def test_ids_that_are_too_long_have_others_at_the_provider_alone() -> None:

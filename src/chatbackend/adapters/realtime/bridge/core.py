@@ -6,6 +6,7 @@ what a client sends: it is answered with an `error` event, and the session stays
 Source: the `openai` package, types/realtime/realtime_client_event.py and realtime_server_event.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -126,6 +127,20 @@ class TextBridge:
         except ChatError as error:
             refused.append(self._frames.error(error))
         return [self._frames.event("session.created", session=self._shown()), *refused]
+
+    def load(self, history: Sequence[Item]) -> list[bytes]:
+        """Take what was said before the session; return how the client is shown it."""
+        shown = [(items.shown(item), before) for item, before in self._conversation.load(history)]
+        return [
+            self._frames.event(f"conversation.item.{stage}", previous_item_id=before, item=item)
+            for item, before in shown
+            for stage in ("added", "done")
+        ]
+
+    def cut(self) -> None:
+        """End what runs as the session ends: nobody is told any more, but what was said stays in the conversation."""
+        for response_id in list(self._running):
+            self.ended(response_id, error=Unavailable("The session has ended.", code="interrupted"))
 
     def drain(self, seconds: float) -> bytes:
         """Begin no response from now on: the server stops in so long. Return the word for clients that know ours."""
