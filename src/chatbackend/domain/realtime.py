@@ -24,7 +24,8 @@ class Terms:
     `session` is what it begins with, as GA writes it: a client may change that. `instructions` go before a client's own
     words and the `vector_stores` (ids) are searched by a tool of ours: a client can neither see nor change these.
     `client_tools` are the names that its own functions may have, None for any. `show_sources`: it may see what the
-    tool of ours has found. `conversation` is the only one that it may be bound to, and is bound to unasked.
+    tool of ours has found. `conversation` is the only one that it may be bound to, and is bound to unasked. `renew`: it
+    goes on in another session of the provider's when that ends.
     """
 
     model: str | None = None
@@ -34,3 +35,4 @@ class Terms:
     client_tools: tuple[str, ...] | None = None
     show_sources: bool = False
     conversation: str | None = None
+    renew: bool = False

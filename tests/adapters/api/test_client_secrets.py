@@ -26,11 +26,13 @@ def test_a_secret_is_bound_by_what_the_body_says() -> None:
 def test_a_session_is_begun_as_the_body_says_and_its_model_is_the_only_one() -> None:
     session = {"type": "realtime", "model": "azure/voice", "audio": {"output": {"voice": "cedar"}}, "x": 1}
     held = {"instructions": "Be kind.", "vector_store_ids": ["vs_1"], "client_tools": ["lamp"], "show_sources": True}
-    held["conversation"] = "conv_1"
+    held |= {"conversation": "conv_1", "renew": True}
     found, terms = read({"session": session, "chatbackend": held})
     assert found.models == ("azure/voice",)
     begun = {"audio": {"output": {"voice": "cedar"}}, "x": 1}
-    kept = Terms("azure/voice", begun, "Be kind.", ("vs_1",), ("lamp",), show_sources=True, conversation="conv_1")
+    kept = Terms(
+        "azure/voice", begun, "Be kind.", ("vs_1",), ("lamp",), show_sources=True, conversation="conv_1", renew=True
+    )
     assert terms == kept
 
 

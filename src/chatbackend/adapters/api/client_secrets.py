@@ -38,7 +38,7 @@ class Binding(Struct, forbid_unknown_fields=True):
 
     `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
     `client_tools` are the names that its own functions may have. `show_sources`: it may see what is found.
-    `conversation` is the one that its realtime sessions are bound to.
+    `conversation` is the one that its realtime sessions are bound to. `renew`: they outlast their provider's.
     """
 
     user: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -50,6 +50,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     client_tools: Annotated[list[str], Meta(max_length=128)] | None = None
     show_sources: bool = False
     conversation: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    renew: bool = False
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -70,6 +71,7 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
             client_tools=None if held.client_tools is None else tuple(held.client_tools),
             show_sources=held.show_sources,
             conversation=held.conversation,
+            renew=held.renew,
         )
 
     @property

@@ -35,8 +35,11 @@ GIVEN = "event_chatbackend_history"  # what the ids of events begin with that gi
 _NAMED = ("item_id", "previous_item_id", "call_id", "id")
 
 
-def fitting(items: Sequence[Item]) -> list[Item]:
-    """Return the newest items that a session has room for, as text, oldest first; no call without its output."""
+def fitting(items: Sequence[Item], *, awaits: bool = False) -> list[Item]:
+    """Return the newest items that a session has room for, as text, oldest first.
+
+    A call without its output is left out, unless somebody still `awaits` that.
+    """
     kept: list[Item] = []
     room = MAX_CHARACTERS
     for item in reversed([plain for each in items if (plain := _plain(each)) is not None][-MAX_ITEMS:]):
@@ -45,7 +48,7 @@ def fitting(items: Sequence[Item]) -> list[Item]:
             break
         kept.insert(0, item)
     calls = {item.call_id for item in kept if isinstance(item, FunctionCall)}
-    answered = {item.call_id for item in kept if isinstance(item, FunctionCallOutput)} & calls
+    answered = calls if awaits else {item.call_id for item in kept if isinstance(item, FunctionCallOutput)} & calls
     return [item for item in kept if isinstance(item, Message) or _call_id(item) in answered]
 
 

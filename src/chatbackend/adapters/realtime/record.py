@@ -71,6 +71,11 @@ class Record:
         self._transcribes = False
         self._per_ms = PCM_PER_MS
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was said is known, and due."""
+        return not self._pending
+
     def heard(self, event: Event) -> None:
         """Take an event of the session, in GA's words."""
         kind = event.get("type")

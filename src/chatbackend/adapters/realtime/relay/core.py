@@ -24,12 +24,13 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.adapters.realtime.relay.actions import Action, Close, Keep, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.actions import Action, Close, Keep, Move, Renew, RunTool, ToClient, ToProvider
 from chatbackend.adapters.realtime.relay.billing import Bill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
-from chatbackend.adapters.realtime.relay.kept import Kept, acts_on, refused
+from chatbackend.adapters.realtime.relay.kept import Kept, refused
+from chatbackend.adapters.realtime.relay.renewal import EXPIRED, FROM_CLIENT, LAST_S, Renewal
 from chatbackend.domain.errors import (
     ChatError,
     Forbidden,
@@ -46,6 +47,7 @@ from chatbackend.domain.records import Entry
 
 WARN_S = 120.0  # before a session ends
 OVERDUE_S = 5.0  # that a provider may take to end it by itself
+GOING_AWAY = 1001
 NOT_TAKEN = "history_item_not_taken"
 MAX_LATER = 16  # responses that wait for tools of ours
 _OF_CLIENTS = frozenset(
@@ -94,8 +96,10 @@ class Relay:
         self._client_acts = frozenset[str]()
         self._provider_acts = frozenset[str]()
         self._waiting: deque[Frame] = deque()
-        self._room = max_waiting_bytes
+        self._room = self._most = max_waiting_bytes
         self._expires_at: float | None = None
+        self._began_at = self._now = 0.0
+        self._next: tuple[Provider, float] | None = None  # and since when
         self._warned = False
         self._bill = Bill()
         self._closed = False
@@ -109,23 +113,40 @@ class Relay:
         """Bind the session to a conversation, before its provider is there."""
         self._kept = kept
 
+    @property
+    def _renewal(self) -> Renewal | None:
+        return None if self._kept is None else self._kept.renewal
+
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
+        setup = self._held.setup()
+        self._setting_up = setup is not None
+        first = [] if setup is None else [setup]
+        return self._begun(provider, now, first if self._kept is None else [*first, *self._kept.begin()])
+
+    def successor(self, provider: Provider, now: float) -> list[Action]:
+        """Take note of the provider's next session: this one goes on there as soon as nothing is under way."""
+        self._next = provider, now
+        return self._moved()
+
+    def not_renewed(self) -> list[Action]:
+        """Take note that the next session could not be opened: it is tried again while this one lasts."""
+        if self._renewal is not None:
+            self._renewal.dialling = False
+        return [] if self._provider is not None else self._expired()
+
+    def _begun(self, provider: Provider, now: float, first: Iterable[Event]) -> list[Action]:
         self._provider = provider
         self._translated = provider.dialect != self._dialect
         shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
         looked_at = self._held.acts or self._kept is not None
         self._client_acts = shaped | {"session.update"} | (_OF_CLIENTS if looked_at else frozenset[str]())
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
-        self._expires_at = now + SESSION_S
-        setup = self._held.setup()
-        actions: list[Action] = []
-        if setup is not None:
-            self._setting_up = True
-            actions += self._said_first([setup], provider)
+        self._began_at, self._expires_at, self._warned = now, now + SESSION_S, False
         if self._kept is not None:
-            self._provider_acts |= acts_on(provider.dialect)
-            actions += self._said_first(self._kept.begin(), provider)
+            self._provider_acts |= self._kept.acts_on(provider.dialect)
+            self._client_acts |= FROM_CLIENT if self._kept.renewal is not None else frozenset[str]()
+        actions: list[Action] = [*self._said_first(first, provider)]
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
@@ -143,7 +164,7 @@ class Relay:
             return self._from_client(frame, self._provider)
         self._room -= size(frame)
         if self._room < 0:
-            return self.refused(RateLimited("Too much was sent before the session had begun.", code="too_early"))
+            return self.refused(RateLimited("Too much was sent before the provider was there.", code="too_early"))
         self._waiting.append(frame)
         return ()
 
@@ -163,7 +184,10 @@ class Relay:
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
-        return (ToClient(frame),) if event is None else self._heard(event, kind, frame)
+        if event is None:
+            return (ToClient(frame),)
+        heard = self._heard(event, kind, frame)
+        return heard if self._next is None else [*heard, *self._moved()]
 
     def client_left(self, ended: Ended) -> list[Action]:
         """Take note that the client has closed."""
@@ -171,12 +195,21 @@ class Relay:
 
     def provider_left(self, ended: Ended) -> list[Action]:
         """Take note that the provider has closed."""
+        renewal = self._renewal
+        if renewal is not None and not self._closed and (renewal.expired or ended.code == GOING_AWAY):
+            self._provider = None
+            if self._next is not None or renewal.dialling:
+                return self._moved()
+            if renewal.may_dial(self._now):
+                return [Renew()]
+            return self._expired()
         secrets = () if self._provider is None else self._provider.secrets
         return self._close(for_client(ended, secrets), Ended(1000))
 
     def tick(self, now: float) -> list[Action]:
         """Look at the time: warn before the session ends, and end one that its provider forgot."""
-        if self._expires_at is None or self._closed:
+        self._now = now
+        if self._expires_at is None or self._closed or (self._provider is None and self._renewal is not None):
             return []
         return [*self._to_keep(now), *self._timed(now, self._expires_at)]
 
@@ -186,12 +219,44 @@ class Relay:
 
     def _timed(self, now: float, expires_at: float) -> list[Action]:
         if now >= expires_at + OVERDUE_S:
-            error = Gone("The session has lasted as long as it may.", code="session_expired")
-            return [self._error(error), *self._close(Ended(1001, "session_expired"), Ended(1000))]
+            return self._expired()
+        if self._next is not None:
+            return self._moved(at_once=now >= expires_at - LAST_S)
+        if self._renewal is not None and self._renewal.due(now, self._began_at, expires_at):
+            return [Renew()]
         if now < expires_at - WARN_S or self._warned:
             return []
         self._warned = True
         return self._noticed(notices.expiring(int(expires_at), self._new_id("event")))
+
+    def _expired(self) -> list[Action]:
+        error = Gone("The session has lasted as long as it may.", code=EXPIRED)
+        return [self._error(error), *self._close(Ended(GOING_AWAY, EXPIRED), Ended(1000))]
+
+    def _moved(self, *, at_once: bool = False) -> list[Action]:
+        """Go on in the provider's next session, if it is there, once nothing is under way."""
+        kept, renewal = self._kept, self._renewal
+        if self._next is None or self._closed or kept is None or renewal is None:
+            return []
+        waits = self._hidden.outstanding or not (renewal.idle and kept.settled)
+        if waits and self._provider is not None and not at_once:
+            return []
+        (provider, now), self._next = self._next, None
+        actions = [*self._bill.cut("cancelled"), *self._cut(renewal.cut())]
+        entries = kept.end()
+        actions += [Keep(entries)] if entries else []
+        self._waiting.extendleft(reversed(renewal.unanswered()))
+        self._hidden, self._setting_up, self._room = HiddenCalls(self._held.names), True, self._most
+        self._later.clear()
+        first = [renewal.setup(), *kept.again()]
+        renewal.moved()
+        return [*actions, Move(self._begun(provider, now, first))]
+
+    def _cut(self, ended: Iterable[Event]) -> list[Action]:
+        """Return how the client is told of events that are in GA."""
+        ga = self._dialect == "ga"
+        told = [each for event in ended for each in ([event] if ga else translation.provider_event(event, to="beta"))]
+        return [ToClient(encode(each).decode()) for each in told]
 
     def draining(self, seconds: float) -> list[Action]:
         """Take note that the server stops in so many seconds."""
@@ -222,9 +287,12 @@ class Relay:
         event: Event = {}
         try:
             event = parsed(frame)
-            return self._acted(event, frame, provider)
+            actions = self._acted(event, frame, provider)
         except ChatError as error:
             return (self._error(error, about=event.get("event_id")),)
+        if self._kept is not None:
+            self._kept.asked(event, frame)
+        return actions
 
     def _acted(self, event: Event, frame: Frame, provider: Provider) -> Sequence[Action]:
         """Return what a client's event comes to. Raises: ChatError, for one that is refused."""
@@ -320,6 +388,8 @@ class Relay:
                     return self.refused(Internal("The session could not be set up; the log has the cause."))
                 if self._kept is not None and refused(event):
                     return (self._error(UpstreamError("An item of the conversation was not taken.", code=NOT_TAKEN)),)
+                if self._is_last_word(event):
+                    return ()
                 shown = self._cleaned(event)
             case _ if kind == _TRANSCRIBED:
                 actions += self._bill.transcribed(event)
@@ -357,6 +427,14 @@ class Relay:
         """Return how the provider is told events of ours, which are in its dialect."""
         return [ToProvider(encode(event).decode()) for event in events]
 
+    def _is_last_word(self, event: Event) -> bool:
+        """Whether an error says that the provider's session has ended, and the client's goes on."""
+        renewal = self._renewal
+        if renewal is None or (as_object(event.get("error")) or {}).get("code") != EXPIRED:
+            return False
+        renewal.expired = True
+        return True
+
     def _configured(self, event: Event, frame: Frame) -> Sequence[Action]:
         """Show a session: first when it is set up, as if it had begun so."""
         shown = self._session(event)
@@ -365,13 +443,23 @@ class Relay:
         if event["type"] == "session.created":
             return ()
         self._setting_up = False
+        if self._renewal is not None and self._renewal.settling:
+            self._renewal.settling = False
+            return [*self._shown([shown], event, frame), *self._renewed()]
         return self._shown([{**shown, "type": "session.created"}], None, frame)
+
+    def _renewed(self) -> list[Action]:
+        kept, expires_at = self._kept, int(self._expires_at or 0)
+        items, left_out = (0, 0) if kept is None else (kept.given, kept.left_out)
+        return self._noticed(notices.renewed(expires_at, self._new_id("event"), items=items, left_out=left_out))
 
     def _session(self, event: Event) -> Event:
         session = as_object(event.get("session"))
         if session is None:
             return event
         self._bill.configured(session)
+        if self._provider is not None and (renewal := self._renewal) is not None:
+            renewal.configured(event["type"], translation.session_in_ga(session, self._provider.dialect))
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
