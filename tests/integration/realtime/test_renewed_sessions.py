@@ -124,6 +124,16 @@ async def test_a_response_that_runs_when_the_provider_ends_fails_and_the_session
         assert len(given(provider.sessions[-1])) == 1
 
 
+async def test_at_the_last_moment_a_long_answer_ends_and_nothing_of_it_comes_behind(running: Server) -> None:
+    async with realtime(running, path("realtime-n300000-lasts-6"), checked=False) as talk:
+        await talk.recv()
+        await talk.send({"type": "response.create"})
+        [*_, done] = await talk.until("response.done")
+        assert done["response"]["status"] == "failed"
+        behind = await talk.until(RENEWED)
+        assert kinds(behind) <= {"session.updated", "chatbackend.session.expiring", RENEWED}
+
+
 async def test_what_was_not_answered_yet_is_asked_for_again(running: Server, provider: RealtimeUpstream) -> None:
     async with realtime(running, path("realtime-deaf")) as talk:
         await talk.recv()

@@ -219,6 +219,19 @@ def test_what_waits_while_it_moves_is_bounded() -> None:
     assert next_one(session) == []
 
 
+def test_a_session_that_is_followed_before_it_was_set_up_is_still_the_clients() -> None:
+    session = begun()
+    says(session, "session.updated", session={"instructions": "Sing."})
+    session.tick(100.0)
+    session.provider_left(GONE)
+    move(next_one(session, at=100.0))
+    says(session, "session.created", session={"instructions": "The vendor's."})
+    session.tick(100.0 + AGAIN_S)
+    assert session.provider_left(GONE) == [Renew()]
+    (first, *_) = move(next_one(session, at=200.0))
+    assert first["session"]["instructions"] == "Sing."
+
+
 @pytest.mark.parametrize("code", [1001, 1000, 1006])
 def test_a_provider_that_says_that_the_session_has_expired_may_close_as_it_likes(code: int) -> None:
     session = begun()
@@ -291,8 +304,9 @@ def test_a_long_session_takes_only_so_much_along() -> None:
             [{"type": "conversation.item.added", "item": {**USER, "id": f"i{number}", "content": content}}], "ga"
         )
         kept.due()
-    assert len(kept.again()) == kept.given == history.MAX_ITEMS
-    assert kept.left_out == 0
+    assert len(kept.again()) == history.MAX_ITEMS
+    notice = kept.renewed(1, "e")
+    assert (notice["items"], notice["left_out"]) == (history.MAX_ITEMS, 0)
     renewal = Renewal()
     for _ in range(MAX_UNANSWERED + 1):
         renewal.asked({"type": "response.create"}, CREATE)

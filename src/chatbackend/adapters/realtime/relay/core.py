@@ -242,7 +242,10 @@ class Relay:
         if waits and self._provider is not None and not at_once:
             return []
         (provider, now), self._next = self._next, None
-        actions = [*self._bill.cut("cancelled"), *self._cut(renewal.cut())]
+        actions = [
+            *self._bill.cut("cancelled"),
+            *(ToClient(encode(each).decode()) for each in renewal.cut(self._dialect)),
+        ]
         entries = kept.end()
         actions += [Keep(entries)] if entries else []
         self._waiting.extendleft(reversed(renewal.unanswered()))
@@ -251,12 +254,6 @@ class Relay:
         first = [renewal.setup(), *kept.again()]
         renewal.moved()
         return [*actions, Move(self._begun(provider, now, first))]
-
-    def _cut(self, ended: Iterable[Event]) -> list[Action]:
-        """Return how the client is told of events that are in GA."""
-        ga = self._dialect == "ga"
-        told = [each for event in ended for each in ([event] if ga else translation.provider_event(event, to="beta"))]
-        return [ToClient(encode(each).decode()) for each in told]
 
     def draining(self, seconds: float) -> list[Action]:
         """Take note that the server stops in so many seconds."""
@@ -388,7 +385,7 @@ class Relay:
                     return self.refused(Internal("The session could not be set up; the log has the cause."))
                 if self._kept is not None and refused(event):
                     return (self._error(UpstreamError("An item of the conversation was not taken.", code=NOT_TAKEN)),)
-                if self._is_last_word(event):
+                if self._renewal is not None and self._renewal.is_over(event):
                     return ()
                 shown = self._cleaned(event)
             case _ if kind == _TRANSCRIBED:
@@ -427,14 +424,6 @@ class Relay:
         """Return how the provider is told events of ours, which are in its dialect."""
         return [ToProvider(encode(event).decode()) for event in events]
 
-    def _is_last_word(self, event: Event) -> bool:
-        """Whether an error says that the provider's session has ended, and the client's goes on."""
-        renewal = self._renewal
-        if renewal is None or (as_object(event.get("error")) or {}).get("code") != EXPIRED:
-            return False
-        renewal.expired = True
-        return True
-
     def _configured(self, event: Event, frame: Frame) -> Sequence[Action]:
         """Show a session: first when it is set up, as if it had begun so."""
         shown = self._session(event)
@@ -443,15 +432,11 @@ class Relay:
         if event["type"] == "session.created":
             return ()
         self._setting_up = False
-        if self._renewal is not None and self._renewal.settling:
-            self._renewal.settling = False
-            return [*self._shown([shown], event, frame), *self._renewed()]
+        if self._kept is not None and (renewal := self._kept.renewal) is not None and renewal.settling:
+            renewal.settling = False
+            notice = self._kept.renewed(int(self._expires_at or 0), self._new_id("event"))
+            return [*self._shown([shown], event, frame), *self._noticed(notice)]
         return self._shown([{**shown, "type": "session.created"}], None, frame)
-
-    def _renewed(self) -> list[Action]:
-        kept, expires_at = self._kept, int(self._expires_at or 0)
-        items, left_out = (0, 0) if kept is None else (kept.given, kept.left_out)
-        return self._noticed(notices.renewed(expires_at, self._new_id("event"), items=items, left_out=left_out))
 
     def _session(self, event: Event) -> Event:
         session = as_object(event.get("session"))

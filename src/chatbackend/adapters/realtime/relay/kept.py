@@ -7,7 +7,7 @@ other ids at the provider where they have to have some, and takes down what the 
 from collections.abc import Iterable, Sequence
 
 from chatbackend.adapters.api.items import NewId
-from chatbackend.adapters.realtime import history
+from chatbackend.adapters.realtime import history, notices
 from chatbackend.adapters.realtime.dialect import translation
 from chatbackend.adapters.realtime.frames import Event, Frame, as_object
 from chatbackend.adapters.realtime.record import EVENTS, SOUND, Record
@@ -38,8 +38,7 @@ class Kept:
 
     def __init__(self, new_id: NewId, items: Sequence[Item] = (), *, renewal: Renewal | None = None) -> None:
         self.renewal = renewal
-        self.given = 0  # items, when the session began or went on; `left_out`: those that had no room then
-        self.left_out = 0
+        self._counts = 0, 0  # items that the provider was given last, and those that had no room
         self._items = list(items)
         self._names = history.Names()
         self._record = Record(new_id, {item.id for item in items})
@@ -57,7 +56,7 @@ class Kept:
 
     def _given(self, fitting: list[Item]) -> list[Event]:
         told: list[Event] = []
-        self.given, self.left_out = len(fitting), len(self._items) - len(fitting)
+        self._counts = len(fitting), len(self._items) - len(fitting)
         for number, item in enumerate(fitting):
             self._names.add(item.id)
             if isinstance(item, FunctionCall | FunctionCallOutput):
@@ -66,6 +65,11 @@ class Kept:
             told.append(self._names.told({**event, "item": history.created(item)}))
         self._items = fitting
         return told
+
+    def renewed(self, expires_at: int, event_id: str) -> Event:
+        """Return the word that the session goes on in another one of the provider's."""
+        items, left_out = self._counts
+        return notices.renewed(expires_at, event_id, items=items, left_out=left_out)
 
     def told(self, event: Event) -> Event:
         """Return a client's event with the ids that the provider knows."""

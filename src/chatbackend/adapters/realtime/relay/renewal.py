@@ -9,8 +9,10 @@ Source: the `openai` package, types/realtime/realtime_session_create_request.py 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chatbackend.adapters.realtime.dialect import translation
 from chatbackend.adapters.realtime.frames import Event, Frame, as_object
 from chatbackend.adapters.realtime.relay.held import SETUP
+from chatbackend.domain.realtime import Dialect
 
 LEAD_S = 60.0  # before the end, that the next session is opened; half of the session, where that is less
 LAST_S = 5.0  # before the end, that nothing is waited for any longer
@@ -114,10 +116,15 @@ class Renewal:
         kept = {name: value for name, value in self._session.items() if name in _SETTINGS and value is not None}
         return {"type": "session.update", "event_id": SETUP, "session": {"type": "realtime", **kept}}
 
-    def cut(self) -> list[Event]:
-        """Return what the client is told of responses that end with the old session."""
+    def is_over(self, event: Event) -> bool:
+        """Whether an error of the provider's says that its session has ended, which the client's outlasts."""
+        self.expired = self.expired or (as_object(event.get("error")) or {}).get("code") == EXPIRED
+        return self.expired
+
+    def cut(self, dialect: Dialect) -> list[Event]:
+        """Return what the client is told, in its dialect, of responses that end with the old session."""
         error = {"type": "server_error", "code": CODE}
-        return [
+        ended: list[Event] = [
             {
                 "type": "response.done",
                 "event_id": f"{response_id}_ended",
@@ -130,6 +137,9 @@ class Renewal:
             }
             for response_id, response in self._active.items()
         ]
+        return (
+            ended if dialect == "ga" else [each for one in ended for each in translation.provider_event(one, to="beta")]
+        )
 
     def unanswered(self) -> Sequence[Frame]:
         """Return what the client is to be answered yet, in its order."""
