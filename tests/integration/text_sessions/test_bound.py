@@ -100,12 +100,27 @@ async def test_calls_and_cut_answers_are_kept(running: Server) -> None:
         assert last.status == "incomplete"
 
 
+async def test_a_session_that_is_open_learns_of_a_text_turn(running: Server, upstream: Upstream) -> None:
+    async with sdk.async_client(running) as client:
+        made = await client.conversations.create()
+        async with sdk_talk(running, "llama31/scripted-n3", query={"conversation": made.id}) as talk:
+            turn = await client.responses.create(model="claude/scripted-n3", input="Typed", conversation=made.id)
+            await talk.until("conversation.item.done", times=2)
+            await talk.ask("Well?")
+            prompt = upstream.calls[-1].asked.prompt
+            places = [prompt.index(word) for word in ("Typed", turn.output_text.strip(), "Well?")]
+            assert places == sorted(places)
+            items = [item async for item in client.conversations.items.list(made.id, order="asc")]
+            await client.conversations.items.delete(items[0].id or "", conversation_id=made.id)
+            assert (await talk.until("conversation.item.deleted"))[-1]["item_id"] == items[0].id
+        assert len(await said_until(client, made.id, 3)) == 3
+
+
 async def test_a_conversation_that_is_deleted_ends_its_session(running: Server) -> None:
     async with sdk.async_client(running) as client:
         made = await client.conversations.create()
         async with sdk_talk(running, "openai/scripted-n3", query={"conversation": made.id}) as talk:
             await client.conversations.delete(made.id)
-            await talk.say("Is anybody there?")
             [*_, error] = await talk.until("error")
             assert error["error"]["code"] == "conversation_not_found"
             with pytest.raises(Exception, match="1008"), anyio.fail_after(10):

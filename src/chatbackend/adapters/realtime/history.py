@@ -52,6 +52,27 @@ def fitting(items: Sequence[Item], *, awaits: bool = False) -> list[Item]:
     return [item for item in kept if isinstance(item, Message) or _call_id(item) in answered]
 
 
+class Arrivals:
+    """What others say while a session is open, as text: a call is given once its output is there."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, FunctionCall] = {}
+
+    def take(self, item: Item) -> list[Item]:
+        """Return what is to be given now."""
+        match _plain(item):
+            case FunctionCall() as call:
+                self._calls[call.call_id] = call
+                return []
+            case FunctionCallOutput(call_id=call_id) as output:
+                call = self._calls.pop(call_id, None)
+                return [] if call is None else [call, output]
+            case None:
+                return []
+            case said:
+                return [said]
+
+
 def created(item: Item) -> Event | None:
     """Return an item that fits as GA's clients create it; None for what no text stands for."""
     match item:

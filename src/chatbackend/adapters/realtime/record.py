@@ -8,7 +8,7 @@ Source: the `openai` package, types/realtime/realtime_server_event.py.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.api.items import NewId
@@ -64,12 +64,26 @@ class Record:
     def __init__(self, new_id: NewId, given: set[str] | None = None) -> None:
         self._new_id = new_id
         self._given = given if given is not None else set[str]()
+        self._spare: dict[str, None] = {}  # the ids that items of the session may have in the conversation
         self._rows: dict[str, _Row] = {}
         self._pending: list[_Row] = []  # in the session's order
         self._made_by: dict[object, object] = {}  # an item -> the response that it is of
         self._entries: list[Entry] = []
         self._transcribes = False
         self._per_ms = PCM_PER_MS
+
+    def give(self, item_id: str) -> None:
+        """Take note of an item that is not the session's own."""
+        self._given.add(item_id)
+
+    def knows(self, item_id: str) -> bool:
+        """Whether an item is the session's own, or was given to it, and is there."""
+        return item_id in self._rows or item_id in self._given or item_id in self._spare
+
+    @property
+    def own(self) -> Collection[str]:
+        """The ids of the session's own items."""
+        return self._rows.keys()
 
     @property
     def settled(self) -> bool:
@@ -108,6 +122,7 @@ class Record:
 
     def deleted(self, item_id: str) -> None:
         """Take out an item."""
+        self._given.discard(item_id)
         row = self._rows.pop(item_id, None)
         if row is not None and not row.settled:
             self._pending.remove(row)
@@ -201,15 +216,23 @@ class Record:
 
     def _settle(self, row: _Row) -> None:
         row.settled = True
-        self._entries += [Append(item, self._new_id("rs")) for item in row.before]
+        self._entries += [Append(item, self._spared("rs")) for item in row.before]
+        self._given.update(item.id for item in row.before)
         self._amend(row)
 
     def _amend(self, row: _Row) -> None:
         """Have an item whose time has come be written as it is now, if it is not."""
         item = row.item
         if row.settled and item is not None and item != row.written:
-            self._entries.append(Append(item, self._new_id("msg")) if row.written is None else Amend(item))
+            self._entries.append(Append(item, self._spared("msg")) if row.written is None else Amend(item))
             row.written = item
+
+    def _spared(self, prefix: str) -> str:
+        spare = self._new_id(prefix)
+        self._spare[spare] = None
+        if len(self._spare) > KEPT:
+            del self._spare[next(iter(self._spare))]
+        return spare
 
 
 def _is_given(item: Event) -> bool:

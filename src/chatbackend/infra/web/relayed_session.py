@@ -43,6 +43,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
+from chatbackend.usecases.learn_of_others import LearnOfOthers
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
 from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, Report, SearchPassages
 from chatbackend.usecases.record_ports import ConversationRecords
@@ -69,6 +70,7 @@ class RelayPorts:
     clock: Clock
     new_id: NewId
     records: ConversationRecords
+    learn: LearnOfOthers
     report: Report
     max_frame_bytes: int
     ping_s: float
@@ -103,6 +105,7 @@ class _Session:
         self._conversation = wanted.conversation
         self._renews = self._terms.renew or request.one("renew") == "1"
         self._recording: RecordSession | None = None
+        self._kept: Kept | None = None
         self._box = RelayBox(request.send)
         self._group: TaskGroup = anyio.create_task_group()
         self._opened: OpenedRealtime | None = None
@@ -200,15 +203,31 @@ class _Session:
 
     async def _remember(self) -> None:
         """Bind the session to its conversation, if it has one. Raises: NotFound, Unavailable."""
-        records, principal = self._ports.records, self._request.principal
+        records, principal, conversation_id = self._ports.records, self._request.principal, self._conversation
         items: Sequence[Item] = ()
-        if self._conversation is not None:
-            items = await records.newest(principal, self._conversation, limit=history.MAX_ITEMS)
-            self._recording = RecordSession(records, principal, self._conversation, self._ports.report)
-            self._group.start_soon(self._guarded, self._recording.run)
-        if self._conversation is not None or self._renews:
+        if conversation_id is not None:
+            found = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
+            items = found.items
+            self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
+            learning = partial(self._ports.learn, principal, conversation_id, self, after=found.last_event)
+            for work in (self._recording.run, learning):
+                self._group.start_soon(self._guarded, work)
+        if conversation_id is not None or self._renews:
             renewal = Renewal() if self._renews else None
-            self._relay.remember(Kept(self._ports.new_id, items, renewal=renewal))
+            self._kept = Kept(self._ports.new_id, items, renewal=renewal)
+            self._relay.remember(self._kept)
+
+    def knows(self, item_id: str) -> bool:
+        """See `Mind.knows`."""
+        return self._kept is not None and self._kept.knows(item_id)
+
+    async def learn(self, item: Item) -> None:
+        """See `Mind.learn`."""
+        await self._do(self._relay.learned(item))
+
+    async def forget(self, item_id: str) -> None:
+        """See `Mind.forget`."""
+        await self._do(self._relay.forgotten(item_id))
 
     async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
         """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""

@@ -3,9 +3,10 @@
 A response is a task of its connection: it ends with it, and hanging up frees the provider's call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import structlog
@@ -19,6 +20,7 @@ from chatbackend.adapters.realtime.record import Record
 from chatbackend.domain.citations import CitationScanner
 from chatbackend.domain.context import question
 from chatbackend.domain.errors import ChatError, Internal, Unavailable
+from chatbackend.domain.items import Item
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Terms
@@ -29,6 +31,7 @@ from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.live_socket import LiveSocket
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.usecases.generate import Generate, Generation
+from chatbackend.usecases.learn_of_others import LearnOfOthers
 from chatbackend.usecases.ports import NewId, Report, SearchPassages
 from chatbackend.usecases.record_ports import ConversationRecords
 from chatbackend.usecases.record_session import RecordSession
@@ -47,6 +50,7 @@ class TextSessionPorts:
     draining: Draining
     new_id: NewId
     records: ConversationRecords
+    learn: LearnOfOthers
     report: Report
     max_frame_bytes: int
 
@@ -96,16 +100,35 @@ class _Session:
     async def _remembered(self, conversation_id: str) -> list[bytes]:
         """Bind the session to its conversation; return how the client is shown it. Raises: NotFound, Unavailable."""
         records, principal = self._ports.records, self._request.principal
-        items = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
-        self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
-        self._socket.group.start_soon(self._write, self._recording)
-        return self._bridge.load(items)
+        found = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
+        recording = self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
+        told = self._bridge.load(found.items)
+        learning = partial(self._ports.learn, principal, conversation_id, self, after=found.last_event)
+        for work in (recording.run, learning):
+            self._socket.group.start_soon(self._guarded, work)
+        return told
 
-    async def _write(self, recording: RecordSession) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await recording.run()
+            await work()
         except ChatError as error:
             await self._break(error)
+        except SlowConsumer:
+            self._socket.too_slow()
+
+    def knows(self, item_id: str) -> bool:
+        """See `Mind.knows`."""
+        return self._record is not None and self._record.knows(item_id)
+
+    async def learn(self, item: Item) -> None:
+        """See `Mind.learn`."""
+        self._tell(self._bridge.learned(item))
+        await self._outbox.room()
+
+    async def forget(self, item_id: str) -> None:
+        """See `Mind.forget`."""
+        self._tell(self._bridge.forgotten(item_id))
+        await self._outbox.room()
 
     async def _break(self, error: ChatError) -> None:
         """End a session that cannot be kept: its client is told why, then closed."""

@@ -44,6 +44,7 @@ def bound(*items: Item) -> tuple[Talk, Record]:
 def test_the_model_is_given_what_was_said_before_and_the_client_shown_it() -> None:
     talk, record = bound(*ITEMS)
     assert talk.watcher.conversation == ["m1", "fc", "o1", "m2"]
+    assert len(Talk().bridge.load(ITEMS)) == 8
     talk.say("And now?")
     asked = talk.asked[talk.create()].items
     assert [item.id for item in asked[:-1]] == ["m1", "rs", "fc", "o1", "m2"]
@@ -91,3 +92,16 @@ def test_what_is_deleted_is_taken_out() -> None:
     talk, record = bound(*ITEMS)
     talk.send("conversation.item.delete", item_id="m2")
     assert record.due() == [Remove("m2")]
+
+
+def test_what_others_add_and_delete_is_shown_and_given_to_the_model() -> None:
+    talk, record = bound(*ITEMS)
+    for frame in talk.bridge.learned(Message("new", "user", [InputText("Well?")])):
+        talk.watcher.see(frame)
+    assert record.knows("new")
+    assert [item.id for item in talk.asked[talk.create()].items][-1] == "new"
+    for frame in talk.bridge.forgotten("m1"):
+        talk.watcher.see(frame)
+    assert talk.bridge.forgotten("m1") == []
+    assert talk.watcher.conversation == ["fc", "o1", "m2", "new"]
+    assert record.due() == [Remove("m1")]

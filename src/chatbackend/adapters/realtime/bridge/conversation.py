@@ -66,6 +66,8 @@ class Conversation:
         shown = {item.id: item for item in history.fitting(items)}
         reasoning: list[Reasoning] = []
         for each in items:
+            if self._record is not None:
+                self._record.give(each.id)
             item = shown.get(each.id)
             if isinstance(each, Reasoning) and each.encrypted_content is not None:
                 reasoning.append(each)

@@ -21,6 +21,7 @@ from chatbackend.adapters.realtime.bridge.conversation import Conversation, Entr
 from chatbackend.adapters.realtime.bridge.frames import Frames
 from chatbackend.adapters.realtime.bridge.response import Head, RunningResponse
 from chatbackend.adapters.realtime.bridge.settings import OF_A_RESPONSE, OF_A_SESSION, Settings
+from chatbackend.adapters.realtime.history import Arrivals
 from chatbackend.adapters.wire.frames import decoded
 from chatbackend.domain.errors import ChatError, Conflict, Forbidden, InvalidRequest, NotFound, RateLimited, Unavailable
 from chatbackend.domain.events import Cited, ModelEvent
@@ -113,6 +114,7 @@ class TextBridge:
         self._settings = Settings()
         self._running: dict[str, RunningResponse] = {}
         self._draining = False
+        self._arrivals = Arrivals()
 
     @property
     def busy(self) -> bool:
@@ -136,6 +138,18 @@ class TextBridge:
             for item, before in shown
             for stage in ("added", "done")
         ]
+
+    def learned(self, item: Item) -> list[bytes]:
+        """Take an item that somebody else has added to the conversation; return how the client is shown it."""
+        return self.load(self._arrivals.take(item))
+
+    def forgotten(self, item_id: str) -> list[bytes]:
+        """Take out an item that somebody else has deleted; return how the client is told."""
+        entry = self._conversation.find(item_id)
+        if entry is None:
+            return []
+        self._conversation.remove(entry)
+        return [self._frames.event("conversation.item.deleted", item_id=item_id)]
 
     def cut(self) -> None:
         """End what runs as the session ends: nobody is told any more, but what was said stays in the conversation."""

@@ -41,6 +41,7 @@ from chatbackend.domain.errors import (
     RateLimited,
     UpstreamError,
 )
+from chatbackend.domain.items import Item
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms
 from chatbackend.domain.records import Entry
@@ -134,6 +135,16 @@ class Relay:
         if self._renewal is not None:
             self._renewal.dialling = False
         return [] if self._provider is not None else self._expired()
+
+    def learned(self, item: Item) -> list[Action]:
+        """Take an item that somebody else has added to the conversation."""
+        told = () if self._kept is None else self._kept.learned(item)
+        return [] if self._provider is None else self._said_first(told, self._provider)
+
+    def forgotten(self, item_id: str) -> list[Action]:
+        """Take note that somebody else has deleted an item of the conversation."""
+        told = () if self._kept is None else self._kept.forgotten(item_id)
+        return [] if self._provider is None else self._said_first(told, self._provider)
 
     def _begun(self, provider: Provider, now: float, first: Iterable[Event]) -> list[Action]:
         self._provider = provider

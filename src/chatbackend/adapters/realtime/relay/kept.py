@@ -38,6 +38,8 @@ class Kept:
 
     def __init__(self, new_id: NewId, items: Sequence[Item] = (), *, renewal: Renewal | None = None) -> None:
         self.renewal = renewal
+        self._arrivals = history.Arrivals()
+        self._number = 0  # of what the provider was told by us
         self._counts = 0, 0  # items that the provider was given last, and those that had no room
         self._items = list(items)
         self._names = history.Names()
@@ -55,16 +57,39 @@ class Kept:
         return told
 
     def _given(self, fitting: list[Item]) -> list[Event]:
-        told: list[Event] = []
         self._counts = len(fitting), len(self._items) - len(fitting)
-        for number, item in enumerate(fitting):
-            self._names.add(item.id)
-            if isinstance(item, FunctionCall | FunctionCallOutput):
-                self._names.add(item.call_id)
-            event: Event = {"type": "conversation.item.create", "event_id": f"{history.GIVEN}_{number}"}
-            told.append(self._names.told({**event, "item": history.created(item)}))
         self._items = fitting
-        return told
+        return [self._created(item) for item in fitting]
+
+    def _created(self, item: Item) -> Event:
+        self._names.add(item.id)
+        if isinstance(item, FunctionCall | FunctionCallOutput):
+            self._names.add(item.call_id)
+        self._number += 1
+        event: Event = {"type": "conversation.item.create", "event_id": f"{history.GIVEN}_{self._number}"}
+        return self._names.told({**event, "item": history.created(item)})
+
+    def knows(self, item_id: str) -> bool:
+        """Whether an item is one of the session's."""
+        return self._record.knows(item_id)
+
+    def learned(self, item: Item) -> list[Event]:
+        """Return what the provider is told of an item that somebody else has added."""
+        self._record.give(item.id)
+        items = self._arrivals.take(item)
+        self._items += items
+        return [self._created(each) for each in items]
+
+    def forgotten(self, item_id: str) -> list[Event]:
+        """Return what the provider is told of an item that somebody else has deleted."""
+        there = item_id in self._record.own or any(item.id == item_id for item in self._items)
+        self._items = [item for item in self._items if item.id != item_id]
+        if not there:
+            self._record.deleted(item_id)
+            return []
+        self._number += 1
+        event: Event = {"type": "conversation.item.delete", "event_id": f"{history.GIVEN}_{self._number}"}
+        return [self._names.told({**event, "item_id": item_id})]
 
     def renewed(self, expires_at: int, event_id: str) -> Event:
         """Return the word that the session goes on in another one of the provider's."""
@@ -118,9 +143,7 @@ class Kept:
 
     def _remembered(self, entries: list[Entry]) -> list[Entry]:
         """Keep at hand what the next session would be given."""
-        if self.renewal is None:
-            return entries
-        for entry in entries:
+        for entry in entries if self.renewal is not None else ():
             place = next((at for at, item in enumerate(self._items) if item.id == item_id_of(entry)), None)
             if isinstance(entry, Append):
                 self._items.append(entry.item)
