@@ -39,19 +39,23 @@ async def test_items_are_written_in_their_order_behind_all_others_and_read_back(
     items = [said("one", "a"), said("two", "b")]
     assert await world.records.write(ME, "conv_1", [Append(item, f"spare_{item.id}") for item in items]) == {}
     assert await world.texts() == ["before", "BEFORE", "one", "two"]
-    assert await world.records.newest(ME, "conv_1", limit=3) == [*(await context(world))[1:2], *items]
+    newest = await world.records.newest(ME, "conv_1", limit=3)
+    assert newest.items == [*(await context(world))[1:2], *items]
+    assert newest.last_event == len(await events(world)) - 1
     await world.answered("after")
     assert (await world.texts())[-2:] == ["after", "AFTER"]
 
 
 async def context(world: World) -> list[Item]:
-    return list(await world.records.newest(ME, "conv_1", limit=100))
+    return list((await world.records.newest(ME, "conv_1", limit=100)).items)
 
 
 async def test_what_is_written_again_changes_nothing(world: World) -> None:
     entries = [Append(said("one", "a"), "spare"), Append(said("two", "b"), "spare_b")]
     for _ in range(2):
         assert await world.records.write(ME, "conv_1", entries) == {}
+    assert await world.records.item(ME, "conv_1", "a") == said("one", "a")
+    assert await world.records.item(ME, "conv_1", "none") is None
     assert (await world.texts(), await events(world)) == (["one", "two"], ["item.added", "updated", "item.added"])
 
 
@@ -95,6 +99,8 @@ async def test_a_conversation_of_others_is_neither_read_nor_written(world: World
         await world.records.check(other, "conv_1")
     with pytest.raises(NotFound):
         await world.records.newest(other, "conv_1", limit=1)
+    with pytest.raises(NotFound):
+        await world.records.item(other, "conv_1", "a")
     with pytest.raises(NotFound):
         await world.records.write(other, "conv_1", [Append(said("one", "a"), "s")])
     assert await world.texts() == []

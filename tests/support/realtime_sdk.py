@@ -65,12 +65,17 @@ def text_of(response: Event) -> str:
 
 @asynccontextmanager
 async def sdk_talk(
-    server: Server, model: str, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    server: Server,
+    model: str,
+    *,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, object] | None = None,
 ) -> AsyncGenerator[SdkTalk, None]:
     """Open a session with a model."""
     async with (
         openai.AsyncOpenAI(base_url=server.base_url, api_key=key or server.key, max_retries=0) as client,
-        client.realtime.connect(model=model, extra_headers=headers or {}) as connection,
+        client.realtime.connect(model=model, extra_headers=headers or {}, extra_query=query or {}) as connection,
     ):
         talk = SdkTalk(connection)
         assert (await talk.event())["session"]["model"] == model

@@ -167,6 +167,7 @@ class RealtimeUpstream:
         self.sessions: list[Session] = []
         self.handshakes: list[Request] = []
         self.gate = asyncio.Event()
+        self.refuses: HTTPStatus | None = None  # what handshakes are answered with from now on
         self._key = key
         self._tls = tls
         self._server: Server | None = None
@@ -227,6 +228,8 @@ class RealtimeUpstream:
         status = re.search(r"status-(\d{3})", name)
         if status is not None:
             return connection.respond(HTTPStatus(int(status[1])), '{"error": {"message": "as scripted"}}')
+        if self.refuses is not None:
+            return connection.respond(self.refuses, "as scripted")
         if "late" in name.split("-"):
             await self.gate.wait()
         return None

@@ -10,6 +10,7 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import InputText, Item, Message
 from chatbackend.domain.records import Amend, Append, Entry, Remove, item_id_of
 from chatbackend.usecases import record_session
+from chatbackend.usecases.record_ports import Remembered
 from chatbackend.usecases.record_session import BATCH, MAX_WAITING, RecordSession
 
 pytestmark = pytest.mark.anyio
@@ -33,8 +34,10 @@ class Store:
 
     async def check(self, principal: Principal, conversation_id: str) -> None: ...
 
-    async def newest(self, principal: Principal, conversation_id: str, *, limit: int) -> Sequence[Item]:
-        return []
+    async def newest(self, principal: Principal, conversation_id: str, *, limit: int) -> Remembered:
+        return Remembered([], -1)
+
+    async def item(self, principal: Principal, conversation_id: str, item_id: str) -> Item | None: ...
 
     async def write(self, principal: Principal, conversation_id: str, entries: Sequence[Entry]) -> Mapping[str, str]:
         self.asked += 1

@@ -1,14 +1,18 @@
 """Realtime sessions composed."""
 
+from chatbackend.adapters.api.conversation_events import item_change
 from chatbackend.bootstrap.engine import Base
 from chatbackend.domain.limits import PerUser
+from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversation_records import StoredRecords
 from chatbackend.infra.system import report
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.realtime import RealtimeRoutes
 from chatbackend.infra.web.relayed_session import RelayedSessions, RelayPorts
 from chatbackend.infra.web.text_sessions import TextSessionPorts, TextSessions
+from chatbackend.usecases.follow_conversation import FollowConversation
 from chatbackend.usecases.generate import Generate
+from chatbackend.usecases.learn_of_others import LearnOfOthers
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import RelayLedger
 
@@ -24,6 +28,8 @@ def realtime_routes(
     """Return the routes; `sockets` counts those of every kind."""
     opening = OpenRealtime(base.ask)
     records = records_of(base)
+    follow = FollowConversation(ConversationLog(base.truth), base.conversation_changes)
+    learn = LearnOfOthers(follow, records, item_change, report)
     ports = RelayPorts(
         opening,
         ledger,
@@ -33,6 +39,7 @@ def realtime_routes(
         clock=base.clock,
         new_id=base.ids,
         records=records,
+        learn=learn,
         report=report,
         max_frame_bytes=base.settings.max_frame_bytes,
         ping_s=base.settings.chatbackend_ping_s,
@@ -44,6 +51,9 @@ def realtime_routes(
             watch,
             draining=base.draining,
             new_id=base.ids,
+            records=records,
+            learn=learn,
+            report=report,
             max_frame_bytes=base.settings.chatbackend_max_body_bytes,
         )
     )

@@ -26,7 +26,8 @@ class Terms:
     words and the `vector_stores` (ids) are searched by a tool of ours: a client can neither see nor change these.
     `client_tools` are the names that its own functions may have, None for any. `show_sources`: it may see what the
     tool of ours has found. `kind` is the only one that it opens, None for any. `conversation` is the only one that it
-    may be bound to, and is bound to unasked. `max_tokens` may be used by a session.
+    may be bound to, and is bound to unasked. `max_tokens` may be used by a session. `renew`: it goes on in another
+    session of the provider's when that ends.
     """
 
     model: str | None = None
@@ -38,3 +39,4 @@ class Terms:
     kind: SessionKind | None = None
     conversation: str | None = None
     max_tokens: int | None = None
+    renew: bool = False

@@ -32,12 +32,12 @@ def test_a_secret_is_bound_by_what_the_body_says() -> None:
 def test_a_session_is_begun_as_the_body_says_and_its_model_is_the_only_one() -> None:
     session = {"type": "realtime", "model": "azure/voice", "audio": {"output": {"voice": "cedar"}}, "x": 1}
     held: dict[str, object] = {"instructions": "Be kind.", "vector_store_ids": ["vs_1"], "client_tools": ["lamp"]}
-    held |= {"show_sources": True, "max_tokens": 9, "conversation": "conv_1"}
+    held |= {"show_sources": True, "max_tokens": 9, "conversation": "conv_1", "renew": True}
     found, terms = read({"session": session, "chatbackend": held})
     assert found.models == ("azure/voice",)
     begun = {"audio": {"output": {"voice": "cedar"}}, "x": 1}
     expected = Terms("azure/voice", begun, "Be kind.", ("vs_1",), ("lamp",), show_sources=True, conversation="conv_1")
-    assert terms == replace(expected, kind="realtime", max_tokens=9)
+    assert terms == replace(expected, kind="realtime", max_tokens=9, renew=True)
 
 
 def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:

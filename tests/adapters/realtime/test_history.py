@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from chatbackend.adapters.realtime.history import LONGEST_ID, MAX_CHARACTERS, MAX_ITEMS, Names, created, fitting
+from chatbackend.adapters.realtime.history import (
+    LONGEST_ID,
+    MAX_CHARACTERS,
+    MAX_ITEMS,
+    Arrivals,
+    Names,
+    created,
+    fitting,
+)
 from chatbackend.domain.compaction import seal
 from chatbackend.domain.items import (
     Compaction,
@@ -68,12 +76,14 @@ def test_what_no_text_stands_for_is_left_out() -> None:
 )
 def test_messages_are_given_as_text(item: Message, event: dict[str, Any]) -> None:
     content = [{"type": kind, "text": text} for kind, text in event["content"]]
-    assert created(item) == {"id": "m", "type": "message", "role": event["role"], "content": content}
+    (given,) = fitting([item])
+    assert created(given) == {"id": "m", "type": "message", "role": event["role"], "content": content}
 
 
 def test_outputs_of_parts_are_given_as_text() -> None:
-    event = created(FunctionCallOutput("o", "c", [InputText("a"), InputImage("data:x")]))
-    assert event == {"id": "o", "type": "function_call_output", "call_id": "c", "output": "a\n[image]"}
+    output = FunctionCallOutput("o", "c", [InputText("a"), InputImage("data:x")])
+    (_, given) = fitting([FunctionCall("f", "c", "f"), output])
+    assert created(given) == {"id": "o", "type": "function_call_output", "call_id": "c", "output": "a\n[image]"}
 
 
 def test_ids_that_are_too_long_have_others_at_the_provider_alone() -> None:
@@ -92,3 +102,12 @@ def test_ids_that_are_too_long_have_others_at_the_provider_alone() -> None:
     assert names.shown(there) == event
     unconcerned = {"type": "x", "item_id": 1, "item": {"id": "short"}, "response": {"input": [{"id": "short"}]}}
     assert names.told(unconcerned) is unconcerned
+
+
+def test_what_others_say_is_given_when_it_is_whole() -> None:
+    arrivals = Arrivals()
+    call, output = FunctionCall("1", "c1", "f", "{}"), FunctionCallOutput("2", "c1", "on")
+    assert arrivals.take(said("m")) == [said("m")]
+    assert arrivals.take(output) == arrivals.take(Reasoning("r")) == arrivals.take(call) == []
+    assert arrivals.take(output) == [call, output]
+    assert arrivals.take(output) == []

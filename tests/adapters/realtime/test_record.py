@@ -245,6 +245,7 @@ def test_a_long_session_remembers_only_so_much() -> None:
     session.transcribe("i0")
     session.transcribe("i1049", "new")
     assert session.record.due() == []
+    assert [session.record.knows(name) for name in ("i0", "msg_0", "i1049", "msg_1049")] == [False, False, True, True]
 
 
 IDS = st.sampled_from(["a", "b", "c"])

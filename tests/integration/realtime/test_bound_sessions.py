@@ -233,7 +233,6 @@ async def test_a_conversation_that_is_deleted_ends_its_session(running: Server, 
     async with realtime(running, path(made.id)) as talk:
         await talk.recv()
         await client.conversations.delete(made.id)
-        await talk.send({"type": "response.create"})
         events = await talk.until("error")
         assert events[-1]["error"]["code"] == "conversation_not_found"
         assert (await talk.closed())[0] == 1008
@@ -274,10 +273,40 @@ async def test_two_sessions_of_one_conversation_are_one_history(running: Server,
             await talk.recv()
         for number in range(4):
             await (one if number % 2 else other).ask(f"Question {number}")
+            await items_until(client, made.id, 2 * number + 2)
     items = await items_until(client, made.id, 8)
     asked = [words_of(item) for item in items if item["role"] == "user"]
     assert asked == [f"Question {number}" for number in range(4)]
     assert len({item["id"] for item in items}) == 8
+
+
+async def test_a_session_that_is_open_learns_of_a_text_turn_and_of_other_sessions(
+    running: Server, client: openai.AsyncOpenAI, provider: RealtimeUpstream
+) -> None:
+    made = await client.conversations.create()
+    async with realtime(running, path(made.id)) as talk:
+        await talk.recv()
+        await talk.ask("Spoken")
+        session = provider.sessions[-1]
+        await items_until(client, made.id, 2)
+        turn = await client.responses.create(model="llama31/scripted-n4", input="Typed", conversation=made.id)
+        shown = [await talk.recv() for _ in range(4)]
+        items = await items_of(client, made.id)
+        assert [event["item"]["id"] for event in shown[::2]] == [item["id"] for item in items[2:]]
+        async with realtime(running, path(made.id)) as other:
+            await other.ask("From elsewhere")
+            await items_until(client, made.id, 6)
+            await talk.until("conversation.item.done")
+            await talk.until("conversation.item.done")
+        await client.conversations.items.delete(items[2]["id"], conversation_id=made.id)
+        assert (await talk.recv())["type"] == "conversation.item.deleted"
+        await talk.ask("Spoken again")
+        texts = [item["content"][0]["text"] for item in given(session)]
+        assert texts[:4] == ["Spoken", "Typed", turn.output_text, "From elsewhere"]
+        assert texts[-1] == "Spoken again"
+        assert [event["type"] for event in session.events].count("conversation.item.delete") == 1
+    kept = await items_until(client, made.id, 7)
+    assert len({item["id"] for item in kept}) == len(kept) == 7
 
 
 async def test_hidden_words_and_searches_are_not_kept(running: Server, client: openai.AsyncOpenAI) -> None:

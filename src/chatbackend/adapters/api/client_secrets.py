@@ -72,7 +72,7 @@ class Binding(Struct, forbid_unknown_fields=True):
 
     `instructions` go before a client's own, and `vector_store_ids` are searched, without its seeing either.
     `client_tools` are the names that its own functions may have. `show_sources`: it may see what is found.
-    `conversation` is the one that its realtime sessions are bound to.
+    `conversation` is the one that its realtime sessions are bound to. `renew`: they outlast their provider's.
     `max_tokens`, input and output together, bound what one session may use.
     """
 
@@ -86,6 +86,7 @@ class Binding(Struct, forbid_unknown_fields=True):
     show_sources: bool = False
     conversation: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    renew: bool = False
 
 
 class ClientSecretRequest(Struct, forbid_unknown_fields=True):
@@ -108,6 +109,7 @@ class ClientSecretRequest(Struct, forbid_unknown_fields=True):
             kind=None if self.session is None else self.session.type,
             conversation=held.conversation,
             max_tokens=held.max_tokens,
+            renew=held.renew,
         )
 
     @property

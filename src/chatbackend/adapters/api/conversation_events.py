@@ -11,6 +11,8 @@ from chatbackend.usecases.ports import LogEvent
 PREFIX = "chatbackend.conversation."
 DELETED = f"{PREFIX}deleted"
 _encode = msgspec.json.Encoder().encode
+_added = msgspec.json.Decoder(ItemAdded).decode
+_gone = msgspec.json.Decoder(ItemDeleted).decode
 
 
 def render(conversation_id: str, change: Change, number: int, *, at: int) -> LogEvent:
@@ -18,6 +20,13 @@ def render(conversation_id: str, change: Change, number: int, *, at: int) -> Log
     kind, fields = _said(change)
     event = {"type": PREFIX + kind, "sequence_number": number, "conversation_id": conversation_id, "at": at}
     return LogEvent(number, PREFIX + kind, _encode({**event, **fields}))
+
+
+def item_change(event: LogEvent) -> ItemAdded | ItemDeleted | None:
+    """Return what a rendered event says of an item, None where it says nothing of one."""
+    if event.type == f"{PREFIX}item.added":
+        return _added(event.data)
+    return _gone(event.data) if event.type == f"{PREFIX}item.deleted" else None
 
 
 def deleted(conversation_id: str) -> bytes:

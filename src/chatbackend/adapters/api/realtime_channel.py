@@ -42,6 +42,7 @@ def channel() -> dict[str, Any]:
                 "What is said is written down, and nobody answers; needs no `model` where one is set.",
             ),
             "conversation": said(TEXT, "The conversation that the session goes on, and is kept in."),
+            "renew": said(FLAG, "`1`: go on in another session of the provider's when that ends."),
             "chatbackend": said(FLAG, "`1`: send me `chatbackend.*` events."),
         },
     }
@@ -76,10 +77,19 @@ def _commands() -> dict[str, Schema]:
 def _events() -> dict[str, Schema]:
     about = "Any server event of the protocol; `session.created` is the first, `error` ends nothing."
     expiring, sources = "chatbackend.session.expiring", "chatbackend.sources"
+    renewed = "chatbackend.session.renewed"
     source = whole(file_id=TEXT, filename=TEXT, page=WHOLE_OR_NULL, start=WHOLE, end=WHOLE, quote=TEXT)
     return {
         "realtime.server_event": whole(about, type=TEXT, event_id=TEXT),
         expiring: whole("The session ends soon.", type=kind(expiring), event_id=TEXT, expires_at=SECONDS),
+        renewed: whole(
+            "The session goes on in another one of the provider's, which was given so many items of it.",
+            type=kind(renewed),
+            event_id=TEXT,
+            expires_at=SECONDS,
+            items=WHOLE,
+            left_out=WHOLE,
+        ),
         sources: whole(
             "What the model was given of the user's files.", type=kind(sources), event_id=TEXT, sources=list_of(source)
         ),

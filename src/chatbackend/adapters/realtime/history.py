@@ -7,7 +7,8 @@ Source: the `openai` package, types/realtime/conversation_item_create_event.py; 
 refusals ("Invalid 'item.id': string too long. Expected a string with maximum length 32"; so, too, 'item.call_id').
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
@@ -34,8 +35,11 @@ GIVEN = "event_chatbackend_history"  # what the ids of events begin with that gi
 _NAMED = ("item_id", "previous_item_id", "call_id", "id")
 
 
-def fitting(items: Sequence[Item]) -> list[Item]:
-    """Return the newest items that a session has room for, oldest first; calls with their outputs, or not at all."""
+def fitting(items: Sequence[Item], *, awaits: bool = False) -> list[Item]:
+    """Return the newest items that a session has room for, as text, oldest first.
+
+    A call without its output is left out, unless somebody still `awaits` that.
+    """
     kept: list[Item] = []
     room = MAX_CHARACTERS
     for item in reversed([plain for each in items if (plain := _plain(each)) is not None][-MAX_ITEMS:]):
@@ -44,24 +48,43 @@ def fitting(items: Sequence[Item]) -> list[Item]:
             break
         kept.insert(0, item)
     calls = {item.call_id for item in kept if isinstance(item, FunctionCall)}
-    answered = {item.call_id for item in kept if isinstance(item, FunctionCallOutput)} & calls
+    answered = calls if awaits else {item.call_id for item in kept if isinstance(item, FunctionCallOutput)} & calls
     return [item for item in kept if isinstance(item, Message) or _call_id(item) in answered]
 
 
+class Arrivals:
+    """What others say while a session is open, as text: a call is given once its output is there."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, FunctionCall] = {}
+
+    def take(self, item: Item) -> list[Item]:
+        """Return what is to be given now."""
+        match _plain(item):
+            case FunctionCall() as call:
+                self._calls[call.call_id] = call
+                return []
+            case FunctionCallOutput(call_id=call_id) as output:
+                call = self._calls.pop(call_id, None)
+                return [] if call is None else [call, output]
+            case None:
+                return []
+            case said:
+                return [said]
+
+
 def created(item: Item) -> Event | None:
-    """Return an item as GA's clients create it; None for one without words."""
+    """Return an item that fits as GA's clients create it; None for what no text stands for."""
     match item:
-        case Message(role="assistant", content=content):
-            return _message(item, "assistant", [{"type": "output_text", "text": _text(part)} for part in content])
         case Message(role=role, content=content):
-            given = [{"type": "input_text", "text": _text(part)} for part in content]
-            return _message(item, "user" if role == "user" else "system", given)
+            kind = "output_text" if role == "assistant" else "input_text"
+            words = [{"type": kind, "text": _text(part)} for part in content]
+            return {"id": item.id, "type": "message", "role": role, "content": words}
         case FunctionCall(call_id=call_id, name=name, arguments=arguments):
             call: Event = {"call_id": call_id, "name": name, "arguments": arguments}
             return {"id": item.id, "type": "function_call", **call}
         case FunctionCallOutput(call_id=call_id, output=output):
-            text = output if isinstance(output, str) else "\n".join(_text(part) for part in output)
-            return {"id": item.id, "type": "function_call_output", "call_id": call_id, "output": text}
+            return {"id": item.id, "type": "function_call_output", "call_id": call_id, "output": output}
         case _:
             return None
 
@@ -105,12 +128,18 @@ def _renamed(event: Event, names: dict[object, str]) -> Event:
 
 
 def _plain(item: Item) -> Item | None:
-    """Return an item that can be given as text, None where there is nothing to give."""
+    """Return an item as text, None where none stands for it."""
     match item:
         case Compaction():
             return expanded(item)
-        case Message(content=content):
-            return item if any(_text(part) for part in content) else None
+        case Message(role=role, content=content):
+            texts = [text for part in content if (text := _text(part))]
+            if role == "assistant":
+                return replace(item, content=[OutputText(text) for text in texts]) if texts else None
+            given = "user" if role == "user" else "system"
+            return replace(item, role=given, content=[InputText(text) for text in texts]) if texts else None
+        case FunctionCallOutput(output=list(parts)):
+            return replace(item, output="\n".join(_text(part) for part in parts))
         case FunctionCall(status="completed") | FunctionCallOutput():
             return item
         case _:
@@ -119,10 +148,6 @@ def _plain(item: Item) -> Item | None:
 
 def _call_id(item: Item) -> str:
     return item.call_id if isinstance(item, FunctionCall | FunctionCallOutput) else ""
-
-
-def _message(item: Message, role: str, content: Iterable[Event]) -> Event:
-    return {"id": item.id, "type": "message", "role": role, "content": [part for part in content if part["text"]]}
 
 
 def _text(part: Part) -> str:

@@ -33,6 +33,12 @@ def expiring(expires_at: int, event_id: str) -> Event:
     return {"type": "chatbackend.session.expiring", "event_id": event_id, "expires_at": expires_at}
 
 
+def renewed(expires_at: int, event_id: str, *, items: int, left_out: int) -> Event:
+    """Return the word that the session goes on in another one of the provider's, which was given so many items."""
+    told = {"expires_at": expires_at, "items": items, "left_out": left_out}
+    return {"type": "chatbackend.session.renewed", "event_id": event_id, **told}
+
+
 def sources(passages: Sequence[Passage], event_id: str) -> Event:
     """Return the word that the model was given these passages of files; fields are named as in a `file_citation`."""
     given = [

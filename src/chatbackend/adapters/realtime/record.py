@@ -1,19 +1,20 @@
 """What is said in a session, as items of a conversation: what is to be written, in the session's order, each item once.
 
-It takes the session's events in GA's words, as its client sees them. What a user said is known by its transcript, which
-may come after the answer: an item waits for it, and what is behind it waits, too, but not for ever. Nothing here tells
-the time: whoever feeds it says what time it is.
+It takes the session's events in GA's words, as its client sees them; who makes the items by itself says what they are.
+What a user said is known by its transcript, which may come after the answer: an item waits for it, and what is behind
+it waits, too, but not for ever. Nothing here tells the time: whoever feeds it says what time it is.
 
 Source: the `openai` package, types/realtime/realtime_server_event.py.
 """
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chatbackend.adapters.api.items import NewId
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
 from chatbackend.adapters.realtime.spoken import PCM_PER_MS, Spoken, per_ms
-from chatbackend.domain.items import Item
+from chatbackend.domain.items import FunctionCall, Item
 from chatbackend.domain.records import Amend, Append, Entry, Remove
 
 TRANSCRIPT_S = 10.0  # that words may take to be written down, once they were said
@@ -46,6 +47,15 @@ class _Row:
     due_at: float | None = None
     settled: bool = False
     written: Item | None = None  # once it is settled; None where there was nothing to write
+    made: Item | None = None  # where it is known as what it is
+    before: Sequence[Item] = ()  # what is written in front of it: the model's thoughts
+
+    @property
+    def item(self) -> Item | None:
+        """What a conversation keeps of it."""
+        if isinstance(self.made, FunctionCall) and self.made.status != "completed":
+            return None
+        return self.made or self.spoken.item()
 
 
 class Record:
@@ -53,13 +63,32 @@ class Record:
 
     def __init__(self, new_id: NewId, given: set[str] | None = None) -> None:
         self._new_id = new_id
-        self._given = given or set()
+        self._given = given if given is not None else set[str]()
+        self._spare: dict[str, None] = {}  # the ids that items of the session may have in the conversation
         self._rows: dict[str, _Row] = {}
         self._pending: list[_Row] = []  # in the session's order
         self._made_by: dict[object, object] = {}  # an item -> the response that it is of
         self._entries: list[Entry] = []
         self._transcribes = False
         self._per_ms = PCM_PER_MS
+
+    def give(self, item_id: str) -> None:
+        """Take note of an item that is not the session's own."""
+        self._given.add(item_id)
+
+    def knows(self, item_id: str) -> bool:
+        """Whether an item is the session's own, or was given to it, and is there."""
+        return item_id in self._rows or item_id in self._given or item_id in self._spare
+
+    @property
+    def own(self) -> Collection[str]:
+        """The ids of the session's own items."""
+        return self._rows.keys()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was said is known, and due."""
+        return not self._pending
 
     def heard(self, event: Event) -> None:
         """Take an event of the session, in GA's words."""
@@ -76,11 +105,29 @@ class Record:
             case "response.done":
                 self._response_done(as_object(event.get("response")) or {})
             case "conversation.item.deleted":
-                self._deleted(str(event.get("item_id")))
+                self.deleted(str(event.get("item_id")))
             case _:
                 row = self._rows.get(str(event.get("item_id")))
                 if row is not None:
                     self._changed(row, str(kind), event)
+
+    def begun(self, item_id: str, previous: str | None) -> None:
+        """Take an item that is made from now on, behind another one."""
+        self._place_row(_Row(Spoken({"id": item_id})), previous)
+
+    def made(self, item: Item, before: Sequence[Item] = ()) -> None:
+        """Take what an item has become, and what the model thought before it."""
+        row = self._rows[item.id]
+        row.made, row.before, row.done = item, before, True
+
+    def deleted(self, item_id: str) -> None:
+        """Take out an item."""
+        self._given.discard(item_id)
+        row = self._rows.pop(item_id, None)
+        if row is not None and not row.settled:
+            self._pending.remove(row)
+        else:
+            self._entries.append(Remove(item_id))
 
     def sound(self, frame: str) -> None:
         """Take a frame of the model's sound, as it is: how long it is, and whose."""
@@ -110,10 +157,12 @@ class Record:
         self._per_ms = per_ms(session)
 
     def _added(self, item: Event, previous: object) -> None:
-        row = _Row(Spoken(item))
+        done = item.get("status") != "in_progress" and item.get("role") != "assistant" and _is_given(item)
+        self._place_row(_Row(Spoken(item), done=done), previous)
+
+    def _place_row(self, row: _Row, previous: object) -> None:
         if row.spoken.id in self._rows or row.spoken.id in self._given:
             return
-        row.done = item.get("status") != "in_progress" and item.get("role") != "assistant" and _is_given(item)
         self._pending.insert(self._place(previous), row)
         self._rows[row.spoken.id] = row
         while len(self._rows) > KEPT and next(iter(self._rows.values())).settled:
@@ -143,13 +192,6 @@ class Record:
             if row is not None and not row.done:
                 row.done = row.spoken.incomplete = True
 
-    def _deleted(self, item_id: str) -> None:
-        row = self._rows.pop(item_id, None)
-        if row is not None and not row.settled:
-            self._pending.remove(row)
-        else:
-            self._entries.append(Remove(item_id))
-
     def _changed(self, row: _Row, kind: str, event: Event) -> None:
         at, spoken = event.get("content_index"), row.spoken
         match kind:
@@ -173,16 +215,24 @@ class Record:
         return now >= row.due_at
 
     def _settle(self, row: _Row) -> None:
-        row.settled, row.written = True, row.spoken.item()
-        if row.written is not None:
-            self._entries.append(Append(row.written, self._new_id("msg")))
+        row.settled = True
+        self._entries += [Append(item, self._spared("rs")) for item in row.before]
+        self._given.update(item.id for item in row.before)
+        self._amend(row)
 
     def _amend(self, row: _Row) -> None:
-        """Have an item that is written already become what it is now."""
-        item = row.spoken.item()
-        if row.written is not None and item is not None and item != row.written:
+        """Have an item whose time has come be written as it is now, if it is not."""
+        item = row.item
+        if row.settled and item is not None and item != row.written:
+            self._entries.append(Append(item, self._spared("msg")) if row.written is None else Amend(item))
             row.written = item
-            self._entries.append(Amend(item))
+
+    def _spared(self, prefix: str) -> str:
+        spare = self._new_id(prefix)
+        self._spare[spare] = None
+        if len(self._spare) > KEPT:
+            del self._spare[next(iter(self._spare))]
+        return spare
 
 
 def _is_given(item: Event) -> bool:

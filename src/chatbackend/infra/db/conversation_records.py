@@ -18,6 +18,7 @@ from chatbackend.infra.db.tables.schema import MICROS
 from chatbackend.infra.db.transaction import Database, Row, Transaction, adding, one
 from chatbackend.usecases.file_ports import Changes
 from chatbackend.usecases.ports import Clock
+from chatbackend.usecases.record_ports import Remembered
 
 _LOCK = GET.with_for_update()
 _IN = ITEMS.c.conversation_id == bindparam("conversation_id")
@@ -39,14 +40,25 @@ class StoredRecords:
         """See `ConversationRecords.check`."""
         await self._database.read(lambda tx: found(tx, principal, conversation_id))
 
-    async def newest(self, principal: Principal, conversation_id: str, *, limit: int) -> list[Item]:
+    async def newest(self, principal: Principal, conversation_id: str, *, limit: int) -> Remembered:
         """See `ConversationRecords.newest`."""
 
-        async def work(tx: Transaction) -> list[Row]:
-            await found(tx, principal, conversation_id)
-            return await tx.rows(_NEWEST, {"conversation_id": conversation_id, "limit": limit})
+        async def work(tx: Transaction) -> tuple[Row, list[Row]]:
+            row = await found(tx, principal, conversation_id)
+            return row, await tx.rows(_NEWEST, {"conversation_id": conversation_id, "limit": limit})
 
-        return [wire.decode(row["body"]) for row in reversed(await self._database.read(work))]
+        row, newest = await self._database.read(work)
+        return Remembered([wire.decode(each["body"]) for each in reversed(newest)], row["next_event"] - 1)
+
+    async def item(self, principal: Principal, conversation_id: str, item_id: str) -> Item | None:
+        """See `ConversationRecords.item`."""
+
+        async def work(tx: Transaction) -> Row | None:
+            await found(tx, principal, conversation_id)
+            return await one(tx, _ITEM, {"conversation_id": conversation_id, "id": item_id})
+
+        row = await self._database.read(work)
+        return None if row is None else wire.decode(row["body"])
 
     async def write(self, principal: Principal, conversation_id: str, entries: Sequence[Entry]) -> dict[str, str]:
         """See `ConversationRecords.write`."""

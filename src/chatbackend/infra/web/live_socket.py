@@ -45,6 +45,10 @@ class Talk(Protocol):
         """Hear that the server begins to stop."""
         ...
 
+    async def save(self) -> None:
+        """Save what has to be, in little time: the connection ends, nothing is sent any more but its close."""
+        ...
+
     async def finish(self) -> None:
         """Return once everything that has ended is on its way: the server stops now."""
         ...
@@ -79,6 +83,8 @@ class LiveSocket:
         except Exception as error:  # the edge of a socket: its client comes back
             _log.error("socket failed", request_id=self._request.request_id, exc_info=error)
             self._closing = (1011, "internal error")
+        with anyio.CancelScope(shield=True):
+            await talk.save()
         if self._closing is not None:
             code, reason = self._closing
             await self._say_closed(code, reason)

@@ -23,6 +23,8 @@ from chatbackend.adapters.realtime.relay.actions import (
     Billed,
     Close,
     Keep,
+    Move,
+    Renew,
     RunTool,
     ToClient,
     ToProvider,
@@ -30,7 +32,9 @@ from chatbackend.adapters.realtime.relay.actions import (
 from chatbackend.adapters.realtime.relay.core import Provider, Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
 from chatbackend.adapters.realtime.relay.liveness import Liveness
+from chatbackend.adapters.realtime.relay.renewal import Renewal
 from chatbackend.domain.errors import ChatError
+from chatbackend.domain.items import Item
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Ended, SessionKind, Terms
 from chatbackend.domain.responses import FileSearch
@@ -39,6 +43,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
+from chatbackend.usecases.learn_of_others import LearnOfOthers
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
 from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, Report, SearchPassages
 from chatbackend.usecases.record_ports import ConversationRecords
@@ -65,6 +70,7 @@ class RelayPorts:
     clock: Clock
     new_id: NewId
     records: ConversationRecords
+    learn: LearnOfOthers
     report: Report
     max_frame_bytes: int
     ping_s: float
@@ -100,10 +106,13 @@ class _Session:
             allowed=None if secret is None else secret.models,
         )
         self._conversation = wanted.conversation
+        self._renews = self._terms.renew or request.one("renew") == "1"
         self._recording: RecordSession | None = None
+        self._kept: Kept | None = None
         self._box = RelayBox(request.send)
         self._group: TaskGroup = anyio.create_task_group()
         self._opened: OpenedRealtime | None = None
+        self._next: OpenedRealtime | None = None  # where the session is to go on
         self._ready: anyio.Event | None = None  # set once what waited for the provider is there
         self._calls: dict[str, Call] = {}
         self._closing: Close | None = None
@@ -160,29 +169,74 @@ class _Session:
     async def _talk(self) -> None:
         """Open the provider's session, then take what it says."""
         self._ready = anyio.Event()
-        if self._conversation is not None:
-            await self._remember(self._conversation)
+        await self._remember()
         opened = self._opened = await self._ports.opening(self._model, self._kind)
-        provider = Provider(opened.dialect, opened.names, opened.link.secrets, opened.transcriber)
-        waited = self._relay.opened(provider, self._ports.clock.now())
+        waited = self._relay.opened(_provider(opened), self._ports.clock.now())
         self._group.start_soon(self._guarded, partial(self._catch_up, waited, self._ready))
+        await self._hear(opened)
+
+    async def _hear(self, opened: OpenedRealtime) -> None:
+        """Take what a provider's session says, as long as it is the one."""
         async for frame in opened.link.frames():
+            if self._opened is not opened:
+                return
             self._heard = True
             await self._do(self._relay.provider_said(frame))
-        await self._do(self._relay.provider_left(opened.link.ended))
+        if self._opened is opened:
+            await self._do(self._relay.provider_left(opened.link.ended))
 
-    async def _remember(self, conversation_id: str) -> None:
-        """Bind the session to its conversation. Raises: NotFound, Unavailable."""
-        records, principal = self._ports.records, self._request.principal
-        items = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
-        self._relay.remember(Kept(self._ports.new_id, items))
-        self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
-        self._group.start_soon(self._guarded, self._recording.run)
+    async def _renew(self) -> None:
+        """Open another session at the provider, beside the one that there is."""
+        try:
+            opened = self._next = await self._ports.opening(self._model, self._kind)
+        except ChatError as error:
+            _log.warning("session not renewed", request_id=self._request.request_id, exc_info=error)
+            return await self._do(self._relay.not_renewed())
+        return await self._do(self._relay.successor(_provider(opened), self._ports.clock.now()))
+
+    def _move(self, first: Sequence[Action]) -> None:
+        """Go on in the session that was opened; the old one is hung up on."""
+        old, self._opened, self._next = self._opened, self._next, None
+        ready = self._ready = anyio.Event()
+        self._group.start_soon(self._guarded, partial(self._catch_up, first, ready))
+        if self._opened is not None:
+            self._group.start_soon(self._guarded, partial(self._hear, self._opened))
+        if old is not None:
+            self._group.start_soon(old.link.close, Ended(1000))
+
+    async def _remember(self) -> None:
+        """Bind the session to its conversation, if it has one. Raises: NotFound, Unavailable."""
+        records, principal, conversation_id = self._ports.records, self._request.principal, self._conversation
+        items: Sequence[Item] = ()
+        if conversation_id is not None:
+            found = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
+            items = found.items
+            self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
+            learning = partial(self._ports.learn, principal, conversation_id, self, after=found.last_event)
+            for work in (self._recording.run, learning):
+                self._group.start_soon(self._guarded, work)
+        if conversation_id is not None or self._renews:
+            renewal = Renewal() if self._renews else None
+            self._kept = Kept(self._ports.new_id, items, renewal=renewal)
+            self._relay.remember(self._kept)
+
+    def knows(self, item_id: str) -> bool:
+        """See `Mind.knows`."""
+        return self._kept is not None and self._kept.knows(item_id)
+
+    async def learn(self, item: Item) -> None:
+        """See `Mind.learn`."""
+        await self._do(self._relay.learned(item))
+
+    async def forget(self, item_id: str) -> None:
+        """See `Mind.forget`."""
+        await self._do(self._relay.forgotten(item_id))
 
     async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
         """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""
         await self._do(actions)
-        self._ready = None
+        if self._ready is ready:
+            self._ready = None
         ready.set()
 
     async def _listen(self) -> None:
@@ -225,6 +279,10 @@ class _Session:
                         self._ports.ledger.settled(call, settlement)
                 case Keep(entries) if self._recording is not None:
                     self._recording.add(entries)
+                case Renew():
+                    self._group.start_soon(self._guarded, self._renew)
+                case Move(first):
+                    self._move(first)
                 case Close():
                     self._closing = action
                     self._over.set()
@@ -264,9 +322,12 @@ class _Session:
         """Look at the time and at the provider, every second."""
         every_s = self._ports.ping_s
         alive = Liveness(time.monotonic(), every_s=every_s, patience_s=every_s)
+        watched = self._opened
         while True:
             await anyio.sleep(TICK_S)
             self._do_now(*self._relay.tick(self._ports.clock.now()))
+            if self._opened is not watched:
+                watched, alive = self._opened, Liveness(time.monotonic(), every_s=every_s, patience_s=every_s)
             if self._opened is not None:
                 self._look(alive, self._opened, time.monotonic())
 
@@ -298,8 +359,9 @@ class _Session:
         """Close what is open on both sides, at once."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
-                if self._opened is not None:
-                    group.start_soon(self._opened.link.close, closing.provider)
+                for opened in (self._opened, self._next):
+                    if opened is not None:
+                        group.start_soon(opened.link.close, closing.provider)
                 group.start_soon(self._close_client, closing.client)
 
     async def _close_client(self, ended: Ended) -> None:
@@ -310,3 +372,7 @@ class _Session:
             return
         with anyio.move_on_after(CLOSE_S), suppress(OSError, RuntimeError):
             await self._request.send({"type": "websocket.close", "code": ended.code, "reason": ended.reason})
+
+
+def _provider(opened: OpenedRealtime) -> Provider:
+    return Provider(opened.dialect, opened.names, opened.link.secrets, opened.transcriber)

@@ -132,6 +132,9 @@ class _Connection:
             ended = self._ended = self._ended or anyio.Event()
             await ended.wait()
 
+    async def save(self) -> None:
+        """Do nothing: responses belong to the process, and are kept there."""
+
     def _say(self, event: bytes) -> None:
         try:
             self._live.outbox.answer(event)

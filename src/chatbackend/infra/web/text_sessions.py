@@ -3,20 +3,25 @@
 A response is a task of its connection: it ends with it, and hanging up frees the provider's call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import structlog
 
 from chatbackend.adapters.api.realtime_channel import ADDRESS
+from chatbackend.adapters.realtime import history, notices
+from chatbackend.adapters.realtime.bridge.conversation import Conversation
 from chatbackend.adapters.realtime.bridge.core import Say, Start, Stop, TextBridge
 from chatbackend.adapters.realtime.handshake import Handshake
 from chatbackend.adapters.realtime.notices import close_code
+from chatbackend.adapters.realtime.record import Record
 from chatbackend.domain.citations import CitationScanner
 from chatbackend.domain.context import question
 from chatbackend.domain.errors import ChatError, Internal, Unavailable
+from chatbackend.domain.items import Item
 from chatbackend.domain.models import ModelRequest
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Terms
@@ -27,8 +32,12 @@ from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.live_socket import GO_S, LiveSocket
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.usecases.generate import Generate, Generation
-from chatbackend.usecases.ports import NewId, SearchPassages
+from chatbackend.usecases.learn_of_others import LearnOfOthers
+from chatbackend.usecases.ports import NewId, Report, SearchPassages
+from chatbackend.usecases.record_ports import ConversationRecords
+from chatbackend.usecases.record_session import RecordSession
 
+SAY_S = 1.0  # for the last words to a client
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("chatbackend.web")
 
 
@@ -41,6 +50,9 @@ class TextSessionPorts:
     watch: KeyWatch
     draining: Draining
     new_id: NewId
+    records: ConversationRecords
+    learn: LearnOfOthers
+    report: Report
     max_frame_bytes: int
 
 
@@ -54,26 +66,77 @@ class TextSessions:
         """Serve one session to its end."""
         ports = self._ports
         socket = LiveSocket(request, ports.watch, ports.draining, max_frame_bytes=ports.max_frame_bytes)
-        await socket.serve(_Session(ports, request, socket, wanted.model), route=ADDRESS, model=wanted.model)
+        await socket.serve(_Session(ports, request, socket, wanted), route=ADDRESS, model=wanted.model)
 
 
 class _Session:
     """`Talk` of one session."""
 
-    def __init__(self, ports: TextSessionPorts, request: Request, socket: LiveSocket, model: str) -> None:
+    def __init__(self, ports: TextSessionPorts, request: Request, socket: LiveSocket, wanted: Handshake) -> None:
         self._ports = ports
         self._request = request
         self._socket = socket
         self._outbox = socket.outbox
         secret = request.principal.secret
         self._terms = Terms() if secret is None else secret.terms
-        self._bridge = TextBridge(model, ports.new_id, self._terms)
+        self._record = None if wanted.conversation is None else Record(ports.new_id)
+        self._conversation_id = wanted.conversation
+        self._recording: RecordSession | None = None
+        conversation = Conversation(record=self._record)
+        self._bridge = TextBridge(wanted.model, ports.new_id, self._terms, conversation=conversation)
         self._running: dict[str, anyio.CancelScope] = {}
         self._ended: anyio.Event | None = None  # set when a response has ended; made by who waits for that
 
     async def begin(self) -> None:
         """See `Talk.begin`."""
-        self._tell(self._bridge.open())
+        if self._conversation_id is None:
+            return self._tell(self._bridge.open())
+        try:
+            remembered = await self._remembered(self._conversation_id)
+        except ChatError as error:
+            return await self._break(error)
+        self._tell([*self._bridge.open(), *remembered])
+        return await self._outbox.room()
+
+    async def _remembered(self, conversation_id: str) -> list[bytes]:
+        """Bind the session to its conversation; return how the client is shown it. Raises: NotFound, Unavailable."""
+        records, principal = self._ports.records, self._request.principal
+        found = await records.newest(principal, conversation_id, limit=history.MAX_ITEMS)
+        recording = self._recording = RecordSession(records, principal, conversation_id, self._ports.report)
+        told = self._bridge.load(found.items)
+        learning = partial(self._ports.learn, principal, conversation_id, self, after=found.last_event)
+        for work in (recording.run, learning):
+            self._socket.group.start_soon(self._guarded, work)
+        return told
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except ChatError as error:
+            await self._break(error)
+        except SlowConsumer:
+            self._socket.too_slow()
+
+    def knows(self, item_id: str) -> bool:
+        """See `Mind.knows`."""
+        return self._record is not None and self._record.knows(item_id)
+
+    async def learn(self, item: Item) -> None:
+        """See `Mind.learn`."""
+        self._tell(self._bridge.learned(item))
+        await self._outbox.room()
+
+    async def forget(self, item_id: str) -> None:
+        """See `Mind.forget`."""
+        self._tell(self._bridge.forgotten(item_id))
+        await self._outbox.room()
+
+    async def _break(self, error: ChatError) -> None:
+        """End a session that cannot be kept: its client is told why, then closed."""
+        self._tell([self._bridge.refused(error)])
+        with anyio.move_on_after(SAY_S):
+            await self._outbox.emptied()
+        self._socket.close(notices.close_code(error), error.message)
 
     async def take(self, text: str) -> None:
         """See `Talk.take`."""
@@ -98,6 +161,12 @@ class _Session:
         told = self._bridge.drain(self._ports.draining.seconds)
         if self._request.one("chatbackend") == "1":
             self._tell([told])
+
+    async def save(self) -> None:
+        """See `Talk.save`."""
+        if self._recording is not None and self._record is not None:
+            self._bridge.cut()
+            await self._recording.finish(self._record.end())
 
     async def finish(self) -> None:
         """See `Talk.finish`."""
@@ -166,3 +235,5 @@ class _Session:
         """Let frames go in one go: nothing that happens while there is no room comes between or cuts them."""
         for frame in frames:
             self._outbox.add(frame)
+        if self._recording is not None and self._record is not None and (entries := self._record.due()):
+            self._recording.add(entries)

@@ -80,7 +80,7 @@ def test_too_much_before_the_provider_ends_the_session() -> None:
     session = relay(provider=None)
     actions = [action for _ in range(20) for action in session.client_said(APPEND)]
     assert shown(actions)[0]["error"]["code"] == "too_early"
-    assert of(Close, actions) == [Close(Ended(1013, "Too much was sent before the session had begun."), Ended(1000))]
+    assert of(Close, actions) == [Close(Ended(1013, "Too much was sent before the provider was there."), Ended(1000))]
 
 
 @pytest.mark.parametrize(

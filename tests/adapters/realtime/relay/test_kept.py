@@ -152,3 +152,40 @@ def test_what_is_not_written_at_the_end_is_the_rest_of_the_session() -> None:
     assert isinstance(entry, Append)
     assert text_of(entry.item) == "Half"
     assert list(relay().rest()) == []
+
+
+def test_what_others_add_is_told_to_the_provider_shown_to_the_client_and_not_kept_again() -> None:
+    session, _ = bound()
+    (event,) = told(session.learned(Message("msg_" + "1" * 32, "user", [InputText("More?")])))
+    assert (event["type"], event["item"]["id"]) == ("conversation.item.create", "chatbackend_2")
+    heard = session.provider_said(json.dumps({"type": "conversation.item.added", "item": event["item"]}))
+    assert (shown(heard)[0]["item"]["id"], kept(heard)) == ("msg_" + "1" * 32, [])
+    assert session.learned(FunctionCall("f", "c", "lamp")) == []
+
+
+def test_what_others_delete_is_deleted_at_the_provider_where_it_is_known() -> None:
+    session, _ = bound()
+    item = {"id": "item_9", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+    session.provider_said(json.dumps({"type": "conversation.item.added", "item": item}))
+    events = [told(session.forgotten(item_id)) for item_id in (LONG, "item_9", "none")]
+    assert [[event["item_id"] for event in each] for each in events] == [["chatbackend_0"], ["item_9"], []]
+
+
+def test_what_others_do_before_the_provider_is_there_is_part_of_what_it_is_given() -> None:
+    assert relay().learned(ITEMS[0]) == relay().forgotten("x") == []
+    session = relay("ga", None)
+    session.remember(Kept(lambda prefix: f"{prefix}_spare", ITEMS))
+    assert session.learned(Message("new", "user", [InputText("More?")])) == session.forgotten("item_1") == []
+    given = [event["item"]["id"] for event in told(session.opened(Provider("ga", ()), 0.0))]
+    assert given == ["chatbackend_0", "item_2", "item_3", "new"]
+
+
+def test_it_is_known_which_items_are_the_sessions() -> None:
+    memory = Kept(lambda prefix: f"{prefix}_spare", ITEMS)
+    item = {"id": "item_9", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+    memory.shown([{"type": "conversation.item.added", "item": item}], "ga")
+    memory.due()
+    assert [memory.knows(item_id) for item_id in (LONG, "item_9", "msg_spare", "none")] == [True, True, True, False]
+    for item_id in (LONG, "item_9"):
+        memory.shown([{"type": "conversation.item.deleted", "item_id": item_id}], "ga")
+        assert not memory.knows(item_id)

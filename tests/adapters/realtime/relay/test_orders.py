@@ -1,13 +1,28 @@
 """Whatever comes in whatever order: no session breaks, and everything begun is billed once."""
 
 import json
+from collections.abc import Sequence
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close
+from chatbackend.adapters.realtime.frames import said as parsed
+from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close, Move, ToClient
+from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.kept import Kept
+from chatbackend.adapters.realtime.relay.renewal import Renewal
 from chatbackend.domain.realtime import Dialect, Ended, Terms
-from tests.adapters.realtime.relay.test_core import APPEND, CREATE, SESSION, call, created, done, message, of, relay
+from tests.adapters.realtime.relay.test_core import (
+    APPEND,
+    CREATE,
+    SESSION,
+    call,
+    created,
+    done,
+    message,
+    of,
+    relay,
+)
 
 SETUP_FAILED = '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}'
 FRAMES = st.sampled_from(
@@ -21,29 +36,70 @@ FRAMES = st.sampled_from(
         SETUP_FAILED,
     ]
 )
-STEPS = st.lists(st.tuples(st.sampled_from(["client", "provider", "tool"]), FRAMES), max_size=40)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["client", "provider", "tool", "time", "left", "successor", "none"]), FRAMES), max_size=40
+)
+MODES = st.sampled_from(["plain", "tools", "bound", "renewed", "renewed tools"])
 
 
-@example(steps=[("provider", SETUP_FAILED), ("provider", created("r1"))], client="ga", provider="ga", tools=False)
-@given(STEPS, st.sampled_from(["ga", "beta"]), st.sampled_from(["ga", "beta"]), st.booleans())
+@example(steps=[("provider", SETUP_FAILED), ("provider", created("r1"))], client="ga", provider="ga", mode="plain")
+@example(
+    steps=[("provider", frame) for frame in (created("r1"), *call("i1", "c1", "r1"), *message("m", "r2"))],
+    client="ga",
+    provider="ga",
+    mode="tools",
+)
+@given(STEPS, st.sampled_from(["ga", "beta"]), st.sampled_from(["ga", "beta"]), MODES)
 def test_no_order_of_events_breaks_a_session_and_everything_begun_is_billed_once(
-    steps: list[tuple[str, str]],
-    client: Dialect,
-    provider: Dialect,
-    tools: bool,  # noqa: FBT001 - a case
+    steps: list[tuple[str, str]], client: Dialect, provider: Dialect, mode: str
 ) -> None:
-    session = relay(client, provider, terms=Terms(vector_stores=("vs",) if tools else ()))
-    actions: list[Action] = []
-    for side, frame in steps:
-        match side:
-            case "client":
-                actions += session.client_said(frame)
-            case "provider":
-                actions += session.provider_said(frame)
-            case _:
-                actions += session.tool_answered("c1", frame)
+    session = relay(client, None, terms=Terms(vector_stores=("vs",) if "tools" in mode else ()))
+    if mode not in ("plain", "tools"):
+        session.remember(Kept(lambda prefix: f"{prefix}_x", [], renewal=Renewal() if "renewed" in mode else None))
+    actions: list[Action] = [*session.opened(Provider(provider, ()), 0.0)]
+    for number, (side, frame) in enumerate(steps):
+        if side in ("client", "provider", "tool"):
+            actions += said(session, side, frame)
+        elif side == "time" or "renewed" in mode:
+            actions += happened(session, side, Provider(provider, ()), number * 400.0)
     actions += session.client_left(Ended(1000))
     assert len(of(Close, actions)) == 1
     begun = [action.key for action in actions if isinstance(action, Began)]
     paid = [action.key for action in actions if isinstance(action, Billed)]
     assert sorted(begun) == sorted(paid)
+    assert_no_response_is_left_behind(actions)
+
+
+def said(session: Relay, side: str, frame: str) -> Sequence[Action]:
+    match side:
+        case "client":
+            return session.client_said(frame)
+        case "provider":
+            return session.provider_said(frame)
+        case _:
+            return session.tool_answered("c1", frame)
+
+
+def happened(session: Relay, what: str, provider: Provider, now: float) -> Sequence[Action]:
+    match what:
+        case "time":
+            return session.tick(now)
+        case "left":
+            return session.provider_left(Ended(1001))
+        case "successor":
+            return session.successor(provider, now)
+        case _:
+            return session.not_renewed()
+
+
+def assert_no_response_is_left_behind(actions: Sequence[Action]) -> None:
+    """Check that a client is told the end of each response before its session moves on."""
+    running: set[str] = set()
+    for action in actions:
+        if isinstance(action, Move):
+            assert not running
+        event = parsed(action.frame) if isinstance(action, ToClient) else None
+        if event is not None and event.get("type") == "response.created":
+            running.add(event["response"]["id"])
+        elif event is not None and event.get("type") == "response.done":
+            running.discard(event["response"]["id"])

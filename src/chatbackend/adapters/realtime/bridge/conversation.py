@@ -4,10 +4,13 @@ A model's reasoning is no item of this API: it is kept, unseen, before the item 
 take a call back only with the reasoning that led to it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chatbackend.adapters.api import items as wire
+from chatbackend.adapters.realtime import history
 from chatbackend.adapters.realtime.bridge.items import SessionItem
+from chatbackend.adapters.realtime.record import Record
 from chatbackend.domain.errors import Conflict, InvalidRequest, NotFound
 from chatbackend.domain.items import FunctionCall, FunctionCallOutput, Item, Message, Reasoning
 
@@ -26,9 +29,13 @@ class Entry:
 
 
 class Conversation:
-    """Ordered items. Those of a response that runs are `in_progress`, and stay out of what a model is given."""
+    """Ordered items. Those of a response that runs are `in_progress`, and stay out of what a model is given.
 
-    def __init__(self, *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> None:
+    `record` takes down what becomes of them.
+    """
+
+    def __init__(self, *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, record: Record | None = None) -> None:
+        self._record = record
         self._entries: list[Entry] = []
         self._known: dict[str, Entry] = {}
         self._max_items = max_items
@@ -48,7 +55,28 @@ class Conversation:
         at = self._place(after)
         entry = Entry(item, size=len(wire.encode(item)))
         self.check_room(entry.size)
-        return self._insert(entry, at)
+        before = self._insert(entry, at)
+        if self._record is not None:
+            self._record.begun(item.id, before)
+            self._record.made(item)
+        return before
+
+    def load(self, items: Sequence[Item]) -> Iterator[tuple[SessionItem, str | None]]:
+        """Take what was said before the session, as text; yield each item that is shown, and the id before it."""
+        shown = {item.id: item for item in history.fitting(items)}
+        reasoning: list[Reasoning] = []
+        for each in items:
+            if self._record is not None:
+                self._record.give(each.id)
+            item = shown.get(each.id)
+            if isinstance(each, Reasoning) and each.encrypted_content is not None:
+                reasoning.append(each)
+            elif isinstance(item, Message | FunctionCall | FunctionCallOutput):
+                entry = Entry(item, reasoning, size=len(wire.encode(item)))
+                reasoning = []
+                yield item, self._insert(entry, len(self._entries))
+            else:
+                reasoning = []
 
     def adopt(self, entry: Entry) -> None:
         """Append an item with its reasoning, of another conversation or of none. Raises: as `add`."""
@@ -57,7 +85,10 @@ class Conversation:
 
     def begin(self, item: SessionItem, reasoning: list[Reasoning]) -> str | None:
         """Append an item that a model has begun; return the id of the item before it."""
-        return self._insert(Entry(item, reasoning), len(self._entries))
+        before = self._insert(Entry(item, reasoning), len(self._entries))
+        if self._record is not None:
+            self._record.begun(item.id, before)
+        return before
 
     def end(self, item: SessionItem) -> str | None:
         """Take over what a model's item has become; return the id of the item before it."""
@@ -65,6 +96,8 @@ class Conversation:
         entry.item = item
         entry.size = sum(len(wire.encode(each)) for each in (*entry.reasoning, item))
         self._bytes += entry.size
+        if self._record is not None:
+            self._record.made(item, entry.reasoning)
         return self._before(self._entries.index(entry))
 
     def find(self, item_id: str) -> Entry | None:
@@ -76,6 +109,8 @@ class Conversation:
         del self._known[entry.item.id]
         self._entries.remove(entry)
         self._bytes -= entry.size
+        if self._record is not None:
+            self._record.deleted(entry.item.id)
 
     def check_room(self, size: int = 0) -> None:
         """Refuse what has no room. Raises: Conflict `conversation_full`."""

@@ -6,6 +6,7 @@ what a client sends: it is answered with an `error` event, and the session stays
 Source: the `openai` package, types/realtime/realtime_client_event.py and realtime_server_event.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from chatbackend.adapters.realtime.bridge.frames import Frames
 from chatbackend.adapters.realtime.bridge.response import Head, RunningResponse
 from chatbackend.adapters.realtime.bridge.settings import OF_A_RESPONSE, OF_A_SESSION, Settings
 from chatbackend.adapters.realtime.budget import Budget
+from chatbackend.adapters.realtime.history import Arrivals
 from chatbackend.adapters.wire.frames import decoded
 from chatbackend.domain.errors import ChatError, Conflict, Forbidden, InvalidRequest, NotFound, RateLimited, Unavailable
 from chatbackend.domain.events import Cited, ModelEvent
@@ -114,6 +116,7 @@ class TextBridge:
         self._running: dict[str, RunningResponse] = {}
         self._draining = False
         self._budget = Budget(terms.max_tokens)
+        self._arrivals = Arrivals()
 
     @property
     def busy(self) -> bool:
@@ -128,6 +131,32 @@ class TextBridge:
         except ChatError as error:
             refused.append(self._frames.error(error))
         return [self._frames.event("session.created", session=self._shown()), *refused]
+
+    def load(self, history: Sequence[Item]) -> list[bytes]:
+        """Take what was said before the session; return how the client is shown it."""
+        shown = [(items.shown(item), before) for item, before in self._conversation.load(history)]
+        return [
+            self._frames.event(f"conversation.item.{stage}", previous_item_id=before, item=item)
+            for item, before in shown
+            for stage in ("added", "done")
+        ]
+
+    def learned(self, item: Item) -> list[bytes]:
+        """Take an item that somebody else has added to the conversation; return how the client is shown it."""
+        return self.load(self._arrivals.take(item))
+
+    def forgotten(self, item_id: str) -> list[bytes]:
+        """Take out an item that somebody else has deleted; return how the client is told."""
+        entry = self._conversation.find(item_id)
+        if entry is None:
+            return []
+        self._conversation.remove(entry)
+        return [self._frames.event("conversation.item.deleted", item_id=item_id)]
+
+    def cut(self) -> None:
+        """End what runs as the session ends: nobody is told any more, but what was said stays in the conversation."""
+        for response_id in list(self._running):
+            self.ended(response_id, error=Unavailable("The session has ended.", code="interrupted"))
 
     def drain(self, seconds: float) -> bytes:
         """Begin no response from now on: the server stops in so long. Return the word for clients that know ours."""

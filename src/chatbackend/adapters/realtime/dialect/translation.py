@@ -51,6 +51,11 @@ def client_event(event: Event, *, to: Dialect) -> Event:
             return event
 
 
+def session_in_ga(session: Event, dialect: Dialect) -> Event:
+    """Return a configuration, as `dialect` has it, in GA's shape."""
+    return session if dialect == "ga" else {"type": "realtime", **sessions.to_ga(session)}
+
+
 class ProviderWords:
     """What a provider's events are in another dialect; knows the names of calls, which only GA repeats at their end."""
 

@@ -62,4 +62,16 @@ class Keep:
     entries: Sequence[Entry]
 
 
-Action = ToClient | ToProvider | Close | Began | Billed | RunTool | Keep
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Open another session at the provider beside the one that there is, and say so with `Relay.successor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Go on in the session that was opened: it is told `first`, and what the client says from now on comes behind."""
+
+    first: "Sequence[Action]"
+
+
+Action = ToClient | ToProvider | Close | Began | Billed | RunTool | Keep | Renew | Move

@@ -25,12 +25,23 @@ from chatbackend.adapters.realtime.frames import (
     size,
     written,
 )
-from chatbackend.adapters.realtime.relay.actions import Action, Billed, Close, Keep, RunTool, ToClient, ToProvider
+from chatbackend.adapters.realtime.relay.actions import (
+    Action,
+    Billed,
+    Close,
+    Keep,
+    Move,
+    Renew,
+    RunTool,
+    ToClient,
+    ToProvider,
+)
 from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
-from chatbackend.adapters.realtime.relay.kept import Kept, acts_on, refused
+from chatbackend.adapters.realtime.relay.kept import Kept, refused
+from chatbackend.adapters.realtime.relay.renewal import EXPIRED, FROM_CLIENT, LAST_S, Renewal
 from chatbackend.adapters.realtime.relay.transcriber import BETA_UPDATE, UPDATES, Find, Transcriber
 from chatbackend.domain.errors import (
     ChatError,
@@ -42,12 +53,14 @@ from chatbackend.domain.errors import (
     RateLimited,
     UpstreamError,
 )
+from chatbackend.domain.items import Item
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, SessionKind, Terms
 from chatbackend.domain.records import Entry
 
 WARN_S = 120.0  # before a session ends
 OVERDUE_S = 5.0  # that a provider may take to end it by itself
+GOING_AWAY = 1001
 NOT_TAKEN = "history_item_not_taken"
 MAX_LATER = 16  # responses that wait for tools of ours
 _OF_CLIENTS = frozenset(
@@ -106,8 +119,10 @@ class Relay:
         self._client_acts = frozenset[str]()
         self._provider_acts = frozenset[str]()
         self._waiting: deque[Frame] = deque()
-        self._room = max_waiting_bytes
+        self._room = self._most = max_waiting_bytes
         self._expires_at: float | None = None
+        self._began_at = self._now = 0.0
+        self._next: tuple[Provider, float] | None = None  # and since when
         self._warned = False
         self._bill = TranslationBill() if kind == "translation" else Bill()
         self._closed = False
@@ -126,34 +141,58 @@ class Relay:
         """Bind the session to a conversation, before its provider is there."""
         self._kept = kept
 
+    @property
+    def _renewal(self) -> Renewal | None:
+        return None if self._kept is None else self._kept.renewal
+
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
+        setup = self._held.setup(self._kind)
+        if setup is not None and self._transcriber is not None:
+            try:
+                setup = {**setup, "session": self._transcriber.told(setup["session"], "ga", provider.transcriber)}
+            except ChatError as error:
+                return self.refused(error)
+        self._setting_up = setup is not None
+        first = [*(() if setup is None else (setup,)), *(() if self._kept is None else self._kept.begin())]
+        return [*self._bill.opened(), *self._begun(provider, now, first)]
+
+    def successor(self, provider: Provider, now: float) -> list[Action]:
+        """Take note of the provider's next session: this one goes on there as soon as nothing is under way."""
+        self._next = provider, now
+        return self._moved()
+
+    def not_renewed(self) -> list[Action]:
+        """Take note that the next session could not be opened: it is tried again while this one lasts."""
+        if self._renewal is not None:
+            self._renewal.dialling = False
+        return [] if self._provider is not None else self._expired()
+
+    def learned(self, item: Item) -> list[Action]:
+        """Take an item that somebody else has added to the conversation."""
+        told = () if self._kept is None else self._kept.learned(item)
+        return [] if self._provider is None else self._said_first(told, self._provider)
+
+    def forgotten(self, item_id: str) -> list[Action]:
+        """Take note that somebody else has deleted an item of the conversation."""
+        told = () if self._kept is None else self._kept.forgotten(item_id)
+        return [] if self._provider is None else self._said_first(told, self._provider)
+
+    def _begun(self, provider: Provider, now: float, first: Iterable[Event]) -> list[Action]:
         self._provider = provider
         self._translated = provider.dialect != self._dialect
         shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
         looked_at = self._held.acts or self._kept is not None
         self._client_acts = shaped | {"session.update", BETA_UPDATE} | (_OF_CLIENTS if looked_at else frozenset[str]())
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
-        self._expires_at = now + SESSION_S
-        actions = [*self._bill.opened(), *self._set_up(provider)]
+        self._began_at, self._expires_at, self._warned = now, now + SESSION_S, False
         if self._kept is not None:
-            self._provider_acts |= acts_on(provider.dialect)
-            actions += self._said_first(self._kept.begin(), provider)
+            self._provider_acts |= self._kept.acts_on(provider.dialect)
+            self._client_acts |= FROM_CLIENT if self._kept.renewal is not None else frozenset[str]()
+        actions: list[Action] = [*self._said_first(first, provider)]
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
-
-    def _set_up(self, provider: Provider) -> list[Action]:
-        setup = self._held.setup(self._kind)
-        if setup is None:
-            return []
-        self._setting_up = True
-        if self._transcriber is not None:
-            try:
-                setup = {**setup, "session": self._transcriber.told(setup["session"], "ga", provider.transcriber)}
-            except ChatError as error:
-                return self.refused(error)
-        return self._said_first([setup], provider)
 
     def refused(self, error: ChatError) -> list[Action]:
         """End a session for which there is no provider, or no longer: the client is told why, then closed."""
@@ -168,7 +207,7 @@ class Relay:
             return self._from_client(frame, self._provider)
         self._room -= size(frame)
         if self._room < 0:
-            return self.refused(RateLimited("Too much was sent before the session had begun.", code="too_early"))
+            return self.refused(RateLimited("Too much was sent before the provider was there.", code="too_early"))
         self._waiting.append(frame)
         return ()
 
@@ -188,7 +227,10 @@ class Relay:
         if not self._looked_at(kind):
             return (ToClient(self._renamed(frame, kind)),)
         event = said(frame)
-        return (ToClient(frame),) if event is None else self._within_budget(self._heard(event, kind, frame))
+        if event is None:
+            return (ToClient(frame),)
+        heard = self._within_budget(self._heard(event, kind, frame))
+        return heard if self._next is None else [*heard, *self._moved()]
 
     def client_left(self, ended: Ended) -> list[Action]:
         """Take note that the client has closed."""
@@ -196,12 +238,21 @@ class Relay:
 
     def provider_left(self, ended: Ended) -> list[Action]:
         """Take note that the provider has closed."""
+        renewal = self._renewal
+        if renewal is not None and not self._closed and (renewal.expired or ended.code == GOING_AWAY):
+            self._provider = None
+            if self._next is not None or renewal.dialling:
+                return self._moved()
+            if renewal.may_dial(self._now):
+                return [Renew()]
+            return self._expired()
         secrets = () if self._provider is None else self._provider.secrets
         return self._close(for_client(ended, secrets), Ended(1000))
 
     def tick(self, now: float) -> list[Action]:
         """Look at the time: warn before the session ends, and end one that its provider forgot."""
-        if self._expires_at is None or self._closed:
+        self._now = now
+        if self._expires_at is None or self._closed or (self._provider is None and self._renewal is not None):
             return []
         return [*self._to_keep(now), *self._timed(now, self._expires_at)]
 
@@ -211,12 +262,45 @@ class Relay:
 
     def _timed(self, now: float, expires_at: float) -> list[Action]:
         if now >= expires_at + OVERDUE_S:
-            error = Gone("The session has lasted as long as it may.", code="session_expired")
-            return [self._error(error), *self._close(Ended(1001, "session_expired"), Ended(1000))]
+            return self._expired()
+        if self._next is not None:
+            return self._moved(at_once=now >= expires_at - LAST_S)
+        if self._renewal is not None and self._renewal.due(now, self._began_at, expires_at):
+            return [Renew()]
         if now < expires_at - WARN_S or self._warned:
             return []
         self._warned = True
         return self._noticed(notices.expiring(int(expires_at), self._new_id("event")))
+
+    def _expired(self) -> list[Action]:
+        error = Gone("The session has lasted as long as it may.", code=EXPIRED)
+        return [self._error(error), *self._close(Ended(GOING_AWAY, EXPIRED), Ended(1000))]
+
+    def _moved(self, *, at_once: bool = False) -> list[Action]:
+        """Go on in the provider's next session, if it is there, once nothing is under way."""
+        kept, renewal = self._kept, self._renewal
+        if self._next is None or self._closed or kept is None or renewal is None:
+            return []
+        waits = self._hidden.outstanding or not (renewal.idle and kept.settled)
+        if waits and self._provider is not None and not at_once:
+            return []
+        (provider, now), self._next = self._next, None
+        entries = kept.end()
+        self._waiting.extendleft(reversed(renewal.unanswered()))
+        self._hidden, self._setting_up, self._room = HiddenCalls(self._held.names), True, self._most
+        self._later.clear()
+        actions = self._within_budget(
+            [
+                *self._bill.cut("cancelled"),
+                *(ToClient(encode(each).decode()) for each in renewal.cut(self._dialect)),
+                *([Keep(entries)] if entries else []),
+            ]
+        )
+        if self._closed:
+            return list(actions)
+        first = [renewal.setup(), *kept.again()]
+        renewal.moved()
+        return [*actions, Move(self._begun(provider, now, first))]
 
     def draining(self, seconds: float) -> list[Action]:
         """Take note that the server stops in so many seconds."""
@@ -258,9 +342,12 @@ class Relay:
         event: Event = {}
         try:
             event = parsed(frame)
-            return self._within_budget(self._acted(event, frame, provider))
+            actions = self._within_budget(self._acted(event, frame, provider))
         except ChatError as error:
             return (self._error(error, about=event.get("event_id")),)
+        if self._kept is not None:
+            self._kept.asked(event, frame)
+        return actions
 
     def _acted(self, event: Event, frame: Frame, provider: Provider) -> Sequence[Action]:
         """Return what a client's event comes to. Raises: ChatError, for one that is refused."""
@@ -374,6 +461,8 @@ class Relay:
             return self.refused(Internal("The session could not be set up; the log has the cause."))
         if self._kept is not None and refused(event):
             return (self._error(UpstreamError("An item of the conversation was not taken.", code=NOT_TAKEN)),)
+        if self._renewal is not None and self._renewal.is_over(event):
+            return ()
         return None
 
     def _billed(self, event: Event, kind: str) -> list[Action]:
@@ -422,6 +511,10 @@ class Relay:
         if kind.endswith(".created"):
             return ()
         self._setting_up = False
+        if self._kept is not None and (renewal := self._kept.renewal) is not None and renewal.settling:
+            renewal.settling = False
+            notice = self._kept.renewed(int(self._expires_at or 0), self._new_id("event"))
+            return [*self._shown([shown], event, frame), *self._noticed(notice)]
         return self._shown([{**shown, "type": kind.replace(".updated", ".created")}], None, frame)
 
     def _session(self, event: Event) -> Event:
@@ -429,6 +522,8 @@ class Relay:
         if session is None:
             return event
         self._bill.configured(session)
+        if self._provider is not None and (renewal := self._renewal) is not None:
+            renewal.configured(event["type"], translation.session_in_ga(session, self._provider.dialect))
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
