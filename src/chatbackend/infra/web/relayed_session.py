@@ -29,9 +29,10 @@ from chatbackend.adapters.realtime.relay.actions import (
     ToClient,
     ToProvider,
 )
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
 from chatbackend.adapters.realtime.relay.liveness import Liveness
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import Renewal
 from chatbackend.domain.errors import ChatError
 from chatbackend.domain.items import Item

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from chatbackend.adapters.realtime.relay.actions import Billed, Close, ToClient
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.domain.realtime import Dialect, Ended, Terms
 from tests.adapters.realtime.relay.test_core import CREATE, call, created, done, message, of, relay, said, shown, told
 

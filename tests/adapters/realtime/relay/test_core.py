@@ -9,7 +9,8 @@ import pytest
 from openai.types.realtime import RealtimeErrorEvent
 
 from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close, RunTool, ToClient, ToProvider
-from chatbackend.adapters.realtime.relay.core import MAX_LATER, Provider, Relay
+from chatbackend.adapters.realtime.relay.core import MAX_LATER, Relay
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.domain.errors import ChatError, UpstreamDenied, UpstreamOverloaded
 from chatbackend.domain.passages import Passage
 from chatbackend.domain.realtime import Dialect, Ended, Terms

@@ -8,8 +8,9 @@ import pytest
 
 from chatbackend.adapters.realtime.record import TRANSCRIPT_S
 from chatbackend.adapters.realtime.relay.actions import Action, Keep
-from chatbackend.adapters.realtime.relay.core import NOT_TAKEN, Provider, Relay
+from chatbackend.adapters.realtime.relay.core import NOT_TAKEN, Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.domain.items import FunctionCall, FunctionCallOutput, InputText, Item, Message, OutputText, text_of
 from chatbackend.domain.realtime import Dialect, Ended, Terms
 from chatbackend.domain.records import Append

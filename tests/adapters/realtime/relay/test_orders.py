@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from chatbackend.adapters.realtime.frames import said as parsed
 from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed, Close, Move, ToClient
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import Renewal
 from chatbackend.domain.realtime import Dialect, Ended, Terms
 from tests.adapters.realtime.relay.test_core import (

@@ -8,8 +8,9 @@ import pytest
 
 from chatbackend.adapters.realtime import history
 from chatbackend.adapters.realtime.relay.actions import Action, Billed, Close, Keep, Move, Renew
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import AGAIN_S, LAST_S, LEAD_S, MAX_UNANSWERED, Renewal
 from chatbackend.domain.items import InputText, Message
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from chatbackend.adapters.realtime.relay.actions import Action, Close
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.domain.realtime import Dialect, Ended, Terms
 from tests.adapters.realtime.relay.test_core import of, shown, told
 

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from chatbackend.adapters.realtime.relay.actions import Action, Began, Billed
-from chatbackend.adapters.realtime.relay.core import Provider, Relay
+from chatbackend.adapters.realtime.relay.core import Relay
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.domain.realtime import Ended, Terms
 from chatbackend.domain.usage import Settlement, Usage
 from tests.adapters.realtime.relay.test_core import of, shown, told

@@ -7,7 +7,6 @@ provider is there waits, in order and bounded; the provider's end is told to the
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from chatbackend.adapters.realtime import notices
 from chatbackend.adapters.realtime.budget import Budget
@@ -20,7 +19,6 @@ from chatbackend.adapters.realtime.frames import (
     parsed,
     peek,
     peek_strictly,
-    retyped,
     said,
     size,
     written,
@@ -38,14 +36,16 @@ from chatbackend.adapters.realtime.relay.actions import (
 )
 from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
+from chatbackend.adapters.realtime.relay.configuring import Configuring
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
 from chatbackend.adapters.realtime.relay.kept import Kept, refused
+from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import EXPIRED, FROM_CLIENT, LAST_S, Renewal
-from chatbackend.adapters.realtime.relay.transcriber import BETA_UPDATE, UPDATES, Find, Transcriber
+from chatbackend.adapters.realtime.relay.transcriber import BETA_UPDATE
+from chatbackend.adapters.realtime.relay.wording import Wording, told
 from chatbackend.domain.errors import (
     ChatError,
-    Forbidden,
     Gone,
     Internal,
     InvalidRequest,
@@ -73,21 +73,6 @@ _OF_TOOLS = ("response.", "conversation.item.")
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 _CONFIGURED = translation.SESSIONS | translation.OF_TRANSCRIPTION
 _HEARD = _CONFIGURED | {"response.created", "response.done", "session.closed", "error", _TRANSCRIBED}
-_PLACES = {"session.update": "session", BETA_UPDATE: "session", "response.create": "response"}
-_NOBODY: Find = dict[str, str]().get
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """Who answers: its dialect, the names that its model may be called by, what nobody may be shown.
-
-    `transcriber` finds its name for a model that writes down what is said.
-    """
-
-    dialect: Dialect
-    names: Collection[str]
-    secrets: Sequence[str] = ()
-    transcriber: Find = _NOBODY
 
 
 class Relay:
@@ -109,13 +94,10 @@ class Relay:
         kind: SessionKind = "realtime",
         allowed: Collection[str] | None = None,
     ) -> None:
-        self._model = model
-        self._dialect: Dialect = dialect
         self._new_id = new_id
         self._opted_in = opted_in
         self._provider: Provider | None = None
-        self._translated = False
-        self._words = translation.ProviderWords(dialect)
+        self._wording = Wording(dialect)
         self._client_acts = frozenset[str]()
         self._provider_acts = frozenset[str]()
         self._waiting: deque[Frame] = deque()
@@ -127,14 +109,11 @@ class Relay:
         self._bill = TranslationBill() if kind == "translation" else Bill()
         self._closed = False
         self._held = Held(terms or Terms())
+        self._configuring = Configuring(model, dialect, self._held, kind=kind, allowed=allowed)
         self._budget = Budget(None if terms is None else terms.max_tokens)
         self._hidden = HiddenCalls(self._held.names)
         self._later: list[Frame] = []
         self._setting_up = False
-        self._kind: SessionKind = kind
-        self._transcriber = None
-        if kind != "realtime":
-            self._transcriber = Transcriber(model if kind == "transcription" else None, allowed)
         self._kept: Kept | None = None
 
     def remember(self, kept: Kept) -> None:
@@ -147,12 +126,10 @@ class Relay:
 
     def opened(self, provider: Provider, now: float) -> list[Action]:
         """Take note of the provider's session; what waited for it goes there."""
-        setup = self._held.setup(self._kind)
-        if setup is not None and self._transcriber is not None:
-            try:
-                setup = {**setup, "session": self._transcriber.told(setup["session"], "ga", provider.transcriber)}
-            except ChatError as error:
-                return self.refused(error)
+        try:
+            setup = self._configuring.setup(provider)
+        except ChatError as error:
+            return self.refused(error)
         self._setting_up = setup is not None
         first = [*(() if setup is None else (setup,)), *(() if self._kept is None else self._kept.begin())]
         return [*self._bill.opened(), *self._begun(provider, now, first)]
@@ -170,26 +147,27 @@ class Relay:
 
     def learned(self, item: Item) -> list[Action]:
         """Take an item that somebody else has added to the conversation."""
-        told = () if self._kept is None else self._kept.learned(item)
-        return [] if self._provider is None else self._said_first(told, self._provider)
+        news = () if self._kept is None else self._kept.learned(item)
+        return [] if self._provider is None else self._wording.told(news)
 
     def forgotten(self, item_id: str) -> list[Action]:
         """Take note that somebody else has deleted an item of the conversation."""
-        told = () if self._kept is None else self._kept.forgotten(item_id)
-        return [] if self._provider is None else self._said_first(told, self._provider)
+        news = () if self._kept is None else self._kept.forgotten(item_id)
+        return [] if self._provider is None else self._wording.told(news)
 
     def _begun(self, provider: Provider, now: float, first: Iterable[Event]) -> list[Action]:
         self._provider = provider
-        self._translated = provider.dialect != self._dialect
-        shaped = translation.FROM_CLIENT if self._translated else frozenset[str]()
+        self._wording.provider = provider.dialect
+        translated = self._wording.translated
+        shaped = translation.FROM_CLIENT if translated else frozenset[str]()
         looked_at = self._held.acts or self._kept is not None
         self._client_acts = shaped | {"session.update", BETA_UPDATE} | (_OF_CLIENTS if looked_at else frozenset[str]())
-        self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
+        self._provider_acts = _HEARD | (translation.FROM_PROVIDER if translated else frozenset[str]())
         self._began_at, self._expires_at, self._warned = now, now + SESSION_S, False
         if self._kept is not None:
             self._provider_acts |= self._kept.acts_on(provider.dialect)
             self._client_acts |= FROM_CLIENT if self._kept.renewal is not None else frozenset[str]()
-        actions: list[Action] = [*self._said_first(first, provider)]
+        actions: list[Action] = self._wording.told(first)
         while self._waiting:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
@@ -225,7 +203,7 @@ class Relay:
             if self._kept is not None:
                 self._kept.delta(kind, frame)
         if not self._looked_at(kind):
-            return (ToClient(self._renamed(frame, kind)),)
+            return (ToClient(self._wording.renamed(frame, kind)),)
         event = said(frame)
         if event is None:
             return (ToClient(frame),)
@@ -292,7 +270,7 @@ class Relay:
         actions = self._within_budget(
             [
                 *self._bill.cut("cancelled"),
-                *(ToClient(encode(each).decode()) for each in renewal.cut(self._dialect)),
+                *(ToClient(encode(each).decode()) for each in renewal.cut(self._wording.client)),
                 *([Keep(entries)] if entries else []),
             ]
         )
@@ -314,7 +292,7 @@ class Relay:
         """Take the output of a tool of ours, and the passages in it: a client is told of them where it may see them."""
         if self._closed or self._provider is None:
             return []
-        actions = self._told(self._hidden.answered(call_id, output))
+        actions = told(self._hidden.answered(call_id, output))
         if actions and found and self._held.shows_sources:
             actions = [*self._noticed(notices.sources(found, self._new_id("event"))), *actions]
         if not self._hidden.outstanding:
@@ -356,29 +334,11 @@ class Relay:
             raise InvalidRequest("An event has a 'type'.", param="type", code="invalid_event")
         if kind == "response.create" and (exceeded := self._budget.exceeded) is not None:
             raise exceeded
-        judged = self._judged(event if self._kept is None else self._kept.told(event), kind, provider)
-        shaped = translation.client_event(judged, to=provider.dialect) if self._translated else judged
+        known = event if self._kept is None else self._kept.told(event)
+        shaped = self._wording.asked(self._configuring.judged(known, kind, provider))
         if not self._held.tools:
             return (ToProvider(frame if shaped is event else written(shaped, like=frame)),)
         return self._beside_tools(shaped, kind, frame if shaped is event else written(shaped, like=frame))
-
-    def _judged(self, event: Event, kind: str, provider: Provider) -> Event:
-        """Return a client's event as far as it may go: the same object where nothing had to be changed."""
-        if kind == BETA_UPDATE and self._kind != "transcription":
-            message = "This session is not for transcription alone; connect with intent=transcription for one."
-            raise InvalidRequest(message, param="type", code="unsupported_event")
-        if kind == "session.update":
-            event = self._with_our_model(event, provider)
-        place = _PLACES.get(kind, "")
-        given = as_object(event.get(place))
-        if given is None:
-            return event
-        if self._transcriber is not None and kind == UPDATES[self._dialect]:
-            return {**event, place: self._transcriber.told(given, self._dialect, provider.transcriber)}
-        if not self._held.acts:
-            return event
-        checked = self._held.checked(given)
-        return event if checked is given else {**event, place: checked}
 
     def _beside_tools(self, event: Event, kind: str, frame: Frame) -> Sequence[Action]:
         """Return what an event comes to where tools of ours may be at work."""
@@ -408,27 +368,6 @@ class Relay:
             return (ToProvider(frame),)
         return (ToProvider(written({**event, "response_id": response_id}, like=frame)),)
 
-    def _with_our_model(self, event: Event, provider: Provider) -> Event:
-        """Leave out the model of an update, which cannot be changed, where it is the session's. Raises: Forbidden."""
-        session = as_object(event.get("session"))
-        if session is None or "model" not in session:
-            return event
-        if session["model"] not in provider.names and session["model"] != self._model:
-            message = f"This session is with '{self._model}'; for another model, connect again."
-            raise Forbidden(message, param="session.model", code="model_not_allowed")
-        return {**event, "session": {name: value for name, value in session.items() if name != "model"}}
-
-    def _renamed(self, frame: Frame, kind: str) -> Frame:
-        """Return a frame that is not acted upon, with the name that its type has in the client's dialect."""
-        if not self._translated:
-            return frame
-        name = translation.RENAMES[self._dialect].get(kind)
-        if name is None or isinstance(frame, bytes):
-            return frame
-        if peek(frame) == kind:
-            return retyped(frame, name)
-        return encode({**(said(frame) or {}), "type": name}).decode()
-
     def _looked_at(self, kind: str) -> bool:
         """Whether a provider's frame of this type has to be parsed."""
         if kind in self._provider_acts:
@@ -446,14 +385,13 @@ class Relay:
             if ours is not None:
                 return ours
             shown = self._cleaned(event)
-            if self._transcriber is not None:
-                self._transcriber.refused()
+            self._configuring.refused()
         actions = self._billed(event, kind)
         if not self._held.tools:
             return [*actions, *self._shown([shown], event, frame)]
         heard = self._hidden.heard(shown)
         actions += [RunTool(call.call_id, call.arguments) for call in heard.calls]
-        return [*actions, *self._shown(heard.shown, event, frame), *self._told(heard.told)]
+        return [*actions, *self._shown(heard.shown, event, frame), *told(heard.told)]
 
     def _refused_to_us(self, event: Event) -> Sequence[Action] | None:
         """Return what comes of an error about what we said ourselves; None for one about the client's."""
@@ -479,28 +417,13 @@ class Relay:
     def _shown(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
         """Return how the client is shown events, verbatim where one is what came; a bound session keeps them."""
         if self._kept is None or self._provider is None:
-            return self._rendered(shown, event, frame)
+            return self._wording.shown(shown, event, frame)
         kept = self._kept.shown(shown, self._provider.dialect)
-        return [*self._rendered(kept, event, frame), *self._to_keep()]
+        return [*self._wording.shown(kept, event, frame), *self._to_keep()]
 
     def _to_keep(self, now: float | None = None) -> list[Action]:
         entries = () if self._kept is None else self._kept.due(now)
         return [Keep(entries)] if entries else []
-
-    def _rendered(self, shown: Sequence[Event], event: Event | None, frame: Frame) -> list[Action]:
-        if self._translated:
-            told = [each for one in shown for each in self._words(one)]
-            return [ToClient(written(each, like=frame)) for each in told]
-        return [ToClient(frame if each is event else written(each, like=frame)) for each in shown]
-
-    def _said_first(self, events: Iterable[Event], provider: Provider) -> list[Action]:
-        """Return how the provider is told events of ours that are in GA."""
-        ga = provider.dialect == "ga"
-        return self._told([event if ga else translation.client_event(event, to="beta") for event in events])
-
-    def _told(self, events: Sequence[Event]) -> list[Action]:
-        """Return how the provider is told events of ours, which are in its dialect."""
-        return [ToProvider(encode(event).decode()) for event in events]
 
     def _configured(self, event: Event, frame: Frame) -> Sequence[Action]:
         """Show a session: first when it is set up, as if it had begun so."""
@@ -527,14 +450,8 @@ class Relay:
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self._expires_at = float(expires_at)
-        shown = self._held.shown(session)
-        if self._transcriber is not None:
-            shown = self._transcriber.shown(session, "ga" if self._provider is None else self._provider.dialect)
-        if self._kind == "transcription":  # which has no model of its own
-            return event if shown is session else {**event, "session": shown}
-        if shown is session and session.get("model") == self._model:
-            return event
-        return {**event, "session": {**shown, "model": self._model}}
+        shown = self._configuring.shown(session, self._wording.provider)
+        return event if shown is session else {**event, "session": shown}
 
     def _cleaned(self, event: Event) -> Event:
         """Return an error of the provider's without what nobody may be shown; most have nothing of it."""
