@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatbackend.adapters.realtime.handshake import Handshake, conversation_of, read
+from chatbackend.adapters.realtime.handshake import Handshake, read
 from chatbackend.domain.errors import Forbidden, InvalidRequest
 from chatbackend.domain.realtime import Dialect, SessionKind, Terms
 
@@ -96,19 +96,40 @@ def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind)
 def test_a_session_is_bound_to_what_is_asked_for_or_to_what_its_secret_is_for(
     asked: list[str], held: str | None, bound: str | None
 ) -> None:
-    assert conversation_of({"conversation": asked}, held, "realtime") == bound
+    query = {"model": ["m"], "conversation": asked}
+    assert read(OPENAI, query, offered=(), terms=Terms(conversation=held)).conversation == bound
 
 
 def test_a_secret_is_for_no_other_conversation() -> None:
     with pytest.raises(Forbidden):
-        conversation_of({"conversation": ["d"]}, "c", "realtime")
+        read(OPENAI, {"model": ["m"], "conversation": ["d"]}, offered=(), terms=Terms(conversation="c"))
     with pytest.raises(InvalidRequest):
-        conversation_of({"conversation": ["c", "d"]}, None, "realtime")
+        read(OPENAI, {"model": ["m"], "conversation": ["c", "d"]}, offered=())
 
 
-@pytest.mark.parametrize(("query", "held"), [({"conversation": ["c"]}, None), ({}, "c")])
-@pytest.mark.parametrize("kind", ["transcription", "translation"])
-def test_a_session_in_which_nobody_answers_is_bound_to_none(query: Query, held: str | None, kind: SessionKind) -> None:
+@pytest.mark.parametrize(
+    ("query", "terms", "renews"),
+    [({}, Terms(), False), ({"renew": ["1"]}, Terms(), True), ({}, Terms(renew=True), True)],
+)
+def test_a_session_is_renewed_where_it_or_its_secret_asks_for_that(query: Query, terms: Terms, *, renews: bool) -> None:
+    assert read(OPENAI, {"model": ["m"], **query}, offered=(), terms=terms).renew == renews
+
+
+@pytest.mark.parametrize(
+    ("query", "terms", "param"),
+    [
+        ({"conversation": ["c"]}, Terms(), "conversation"),
+        ({}, Terms(conversation="c"), "conversation"),
+        ({"renew": ["1"]}, Terms(), "renew"),
+        ({}, Terms(renew=True), "renew"),
+    ],
+)
+@pytest.mark.parametrize("path", [f"{OPENAI}?intent=transcription", f"{OPENAI}/translations"])
+def test_a_session_in_which_nobody_answers_is_neither_kept_nor_renewed(
+    path: str, query: Query, terms: Terms, param: str
+) -> None:
+    path, _, intent = path.partition("?intent=")
+    asked = {"model": ["m"], **query, **({"intent": [intent]} if intent else {})}
     with pytest.raises(InvalidRequest) as refused:
-        conversation_of(query, held, kind)
-    assert refused.value.param == "conversation"
+        read(path, asked, offered=(), terms=terms)
+    assert refused.value.param == param

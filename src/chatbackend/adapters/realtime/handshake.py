@@ -28,7 +28,7 @@ _BETA_OFFER = "openai-beta.realtime-v1"
 class Handshake:
     """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with.
 
-    `conversation`: the id of the one that the session is bound to.
+    `conversation`: the id of the one that the session is bound to. `renew`: it outlasts its provider's.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Handshake:
     subprotocol: str | None
     kind: SessionKind = "realtime"
     conversation: str | None = None
+    renew: bool = False
 
 
 def read(
@@ -68,7 +69,13 @@ def read(
         old = True
     if kind == "translation":  # newer than beta
         old = False
-    return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None, kind)
+    conversation, renew = _conversation(query, terms), terms.renew or _one(query, "renew") == "1"
+    if kind != "realtime" and (conversation or renew):
+        message = "Sessions in which nobody answers are kept in no conversation, and not renewed."
+        raise InvalidRequest(message, param="conversation" if conversation else "renew", code="unsupported_parameter")
+    spoken = "beta" if old else "ga"
+    echoed = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    return Handshake(model, spoken, echoed, kind, conversation, renew)
 
 
 def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:
@@ -85,18 +92,11 @@ def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> Sessio
     return kind
 
 
-def conversation_of(query: Mapping[str, Sequence[str]], held: str | None, kind: SessionKind) -> str | None:
-    """Return the conversation that a session is bound to; `held`: the only one that its secret is for.
-
-    Raises: InvalidRequest, Forbidden.
-    """
-    asked = _one(query, "conversation")
+def _conversation(query: Mapping[str, Sequence[str]], terms: Terms) -> str | None:
+    asked, held = _one(query, "conversation"), terms.conversation
     if held is not None and asked not in (None, held):
         message = "This client secret is for another conversation."
         raise Forbidden(message, param="conversation", code="conversation_not_allowed")
-    if kind != "realtime" and (asked or held):
-        message = "Sessions in which nobody answers are kept in no conversation."
-        raise InvalidRequest(message, param="conversation", code="unsupported_parameter")
     return asked or held
 
 

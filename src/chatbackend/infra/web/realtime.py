@@ -4,7 +4,6 @@ A model with a Realtime API of its own is relayed to; any other is talked to in 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 
 from chatbackend.adapters.realtime import handshake
@@ -70,8 +69,6 @@ class RealtimeRoutes:
             transcriber=self._transcriber,
         )
         request.principal.check_model(wanted.model)
-        held = None if secret is None else secret.terms.conversation
-        wanted = replace(wanted, conversation=handshake.conversation_of(request.query, held, wanted.kind))
         if wanted.conversation is not None:
             await self._records.check(request.principal, wanted.conversation)
         serve = self._server_of(request, wanted)

@@ -107,7 +107,7 @@ class _Session:
             allowed=None if secret is None else secret.models,
         )
         self._conversation = wanted.conversation
-        self._renews = self._terms.renew or request.one("renew") == "1"
+        self._renews = wanted.renew
         self._recording: RecordSession | None = None
         self._kept: Kept | None = None
         self._box = RelayBox(request.send)
