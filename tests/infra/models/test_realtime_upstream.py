@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from pathlib import Path
 
+import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
@@ -14,11 +15,12 @@ from chatbackend.adapters.realtime.upstreams import RealtimeAddress
 from chatbackend.domain.errors import ChatError, UpstreamDenied, UpstreamError, UpstreamLacks, UpstreamTimeout
 from chatbackend.domain.realtime import Ended
 from chatbackend.infra.models.credentials import Headers, fixed
-from chatbackend.infra.models.realtime_upstream import RealtimeUpstream
+from chatbackend.infra.models.realtime_upstream import UNSENT_BYTES, RealtimeUpstream
 from tests.support.realtime_upstream import RealtimeUpstream as Provider
 
 pytestmark = pytest.mark.anyio
 KEY = "sk-vendor-0123456789abcdef"
+KERNELS_BYTES = 16 << 20  # of what is sent, in the buffers of either end's kernel
 
 
 @pytest.fixture
@@ -121,3 +123,20 @@ async def test_a_session_over_tls_says_and_hears(tmp_path: Path) -> None:
         await link.send("late")
         await link.alive()
         await link.close(Ended(1000))
+
+
+async def test_a_provider_that_takes_nothing_costs_its_bound_and_a_frame(provider: Provider) -> None:
+    link = await at(provider).connect(5)
+    session = await provider.session(0)
+    session.fall_silent()
+    frame, sent = '{"type":"input_audio_buffer.append","audio":"' + "A" * 2**16 + '"}', 0
+    with anyio.move_on_after(1):
+        while True:
+            await link.send(frame)
+            sent += len(frame)
+    assert UNSENT_BYTES <= sent < UNSENT_BYTES + KERNELS_BYTES
+    session.listen()
+    end = '{"type":"input_audio_buffer.clear"}'
+    await link.send(end)
+    cut = sent // len(frame)  # the number of the frame in which the wait was cut
+    assert await session.got(cut + 1) == end

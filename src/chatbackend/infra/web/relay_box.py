@@ -52,6 +52,11 @@ class RelayBox:
         while self._bytes:
             await self._some_taken()
 
+    def drop(self) -> None:
+        """Forget what waits: nobody sends it any more."""
+        self._waiting.clear()
+        self._bytes = 0
+
     async def run(self) -> None:
         """Send until cancelled, or until the client is gone."""
         while True:

@@ -75,6 +75,7 @@ class RelayPorts:
     report: Report
     max_frame_bytes: int
     ping_s: float
+    tool_s: float = TOOL_S
 
 
 class RelayedSessions:
@@ -313,7 +314,7 @@ class _Session:
         output = search_tool.failed() if query is None else search_tool.failed(search_tool.FAILED)
         found: Sequence[Passage] = ()
         if query is not None:
-            with anyio.move_on_after(TOOL_S), suppress(ChatError):
+            with anyio.move_on_after(self._ports.tool_s), suppress(ChatError):
                 search = FileSearch(self._terms.vector_stores, max_results=TOOL_RESULTS)
                 found = await self._ports.search(self._request.principal, query, search)
                 output = search_tool.output_of(found)
@@ -358,6 +359,7 @@ class _Session:
 
     async def _close(self, closing: Close) -> None:
         """Close what is open on both sides, at once."""
+        self._box.drop()  # a client that takes nothing may hold its close up for seconds
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
                 for opened in (self._opened, self._next):
