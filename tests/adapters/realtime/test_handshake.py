@@ -2,9 +2,9 @@
 
 import pytest
 
-from chatbackend.adapters.realtime.handshake import Handshake, read
+from chatbackend.adapters.realtime.handshake import Handshake, beside, read
 from chatbackend.domain.errors import Forbidden, InvalidRequest
-from chatbackend.domain.realtime import Dialect, SessionKind, Terms
+from chatbackend.domain.realtime import Dialect, RealtimeCall, SessionKind, Terms
 
 OPENAI, PREVIEW = "/v1/realtime", "/openai/realtime"
 Query = dict[str, list[str]]
@@ -41,7 +41,6 @@ def test_the_model_and_the_dialect_are_told_by_the_handshake(
         (OPENAI, {"model": [""]}, "model"),
         (OPENAI, {"model": ["a", "b"]}, "model"),
         (PREVIEW, {"api-version": ["1"]}, "deployment"),
-        (OPENAI, {"call_id": ["c"]}, "call_id"),
         (OPENAI, {"intent": ["conversation"], "model": ["m"]}, "intent"),
         (OPENAI, {"intent": ["transcription"]}, "model"),
     ],
@@ -88,3 +87,9 @@ def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> 
 def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
     with pytest.raises(Forbidden):
         read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))
+
+
+@pytest.mark.parametrize(("beta", "dialect"), [(None, "ga"), ("realtime=v1", "beta")])
+def test_who_joins_a_call_has_its_model(beta: str | None, dialect: Dialect) -> None:
+    call = RealtimeCall("rtc_1", "azure/voice", "voice")
+    assert beside(call, offered=["realtime"], beta=beta) == Handshake("voice", dialect, "realtime", call=call)

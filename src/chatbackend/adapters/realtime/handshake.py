@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatbackend.domain.errors import Forbidden, InvalidRequest
-from chatbackend.domain.realtime import Dialect, SessionKind, Terms
+from chatbackend.domain.realtime import Dialect, RealtimeCall, SessionKind, Terms
 
 SUBPROTOCOL = "realtime"  # what a page offers beside its secret; nothing else is ever echoed
 PREVIEW_PATH = "/openai/realtime"
@@ -26,12 +26,16 @@ _BETA_OFFER = "openai-beta.realtime-v1"
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with."""
+    """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with.
+
+    `call`: the one that it is to be beside.
+    """
 
     model: str
     dialect: Dialect
     subprotocol: str | None
     kind: SessionKind = "realtime"
+    call: RealtimeCall | None = None
 
 
 def read(
@@ -48,9 +52,6 @@ def read(
     `terms` are those of its credential, whose model counts where none is named. `transcriber` is the model of a session
     for transcription that names none, either. Raises: InvalidRequest, Forbidden.
     """
-    if "call_id" in query:
-        message = "Calls over WebRTC and SIP are not taken here, so there is none to join."
-        raise InvalidRequest(message, param="call_id", code="unsupported_parameter")
     kind = _kind(path, query, terms)
     preview = path == PREVIEW_PATH
     model = (_one(query, "deployment") if preview else None) or _one(query, "model") or terms.model
@@ -59,12 +60,25 @@ def read(
     if not model:
         name = "deployment" if preview else "model"
         raise InvalidRequest(f"Name the model: ...?{name}=NAME.", param=name, code="missing_required_parameter")
-    old = _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
+    old = _beta(offered, beta)
     if preview and (_one(query, "api-version") or "").endswith("-preview"):
         old = True
     if kind == "translation":  # newer than beta
         old = False
-    return Handshake(model, "beta" if old else "ga", SUBPROTOCOL if SUBPROTOCOL in offered else None, kind)
+    return Handshake(model, "beta" if old else "ga", _echo(offered), kind)
+
+
+def beside(call: RealtimeCall, *, offered: Collection[str], beta: str | None = None) -> Handshake:
+    """Return what a handshake asks for that joins a call."""
+    return Handshake(call.model, "beta" if _beta(offered, beta) else "ga", _echo(offered), call=call)
+
+
+def _beta(offered: Collection[str], beta: str | None) -> bool:
+    return _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
+
+
+def _echo(offered: Collection[str]) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
 def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:

@@ -29,6 +29,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
+from chatbackend.usecases.call_realtime import CallRealtime
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
 from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, SearchPassages
 
@@ -46,6 +47,7 @@ class RelayPorts:
     """What relayed sessions need of the rest. `ping_s`: how often a silent provider is asked for a sign of life."""
 
     opening: OpenRealtime
+    calling: CallRealtime
     ledger: RelayLedger
     search: SearchPassages
     watch: KeyWatch
@@ -73,6 +75,7 @@ class _Session:
         self._request = request
         self._model = wanted.model
         self._kind: SessionKind = wanted.kind
+        self._beside = wanted.call
         secret = request.principal.secret
         self._terms = Terms() if secret is None else secret.terms
         self._relay = Relay(
@@ -84,6 +87,7 @@ class _Session:
             opted_in=request.one("chatbackend") == "1",
             kind=wanted.kind,
             allowed=None if secret is None else secret.models,
+            billed=wanted.call is None,
         )
         self._box = RelayBox(request.send)
         self._group: TaskGroup = anyio.create_task_group()
@@ -144,7 +148,7 @@ class _Session:
     async def _talk(self) -> None:
         """Open the provider's session, then take what it says."""
         self._ready = anyio.Event()
-        opened = self._opened = await self._ports.opening(self._model, self._kind)
+        opened = self._opened = await self._open()
         provider = Provider(opened.dialect, opened.names, opened.link.secrets, opened.transcriber)
         waited = self._relay.opened(provider, self._ports.clock.now())
         self._group.start_soon(self._guarded, partial(self._catch_up, waited, self._ready))
@@ -152,6 +156,11 @@ class _Session:
             self._heard = True
             await self._do(self._relay.provider_said(frame))
         await self._do(self._relay.provider_left(opened.link.ended))
+
+    async def _open(self) -> OpenedRealtime:
+        if self._beside is not None:
+            return await self._ports.calling.join(self._beside)
+        return await self._ports.opening(self._model, self._kind)
 
     async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
         """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""

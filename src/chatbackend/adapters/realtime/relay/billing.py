@@ -84,6 +84,18 @@ class Bill:
         ]
 
 
+class NoBill(Bill):
+    """That of a session which another one bills."""
+
+    def response_created(self, event: Event) -> list[Action]:
+        """Begin nothing."""
+        return []
+
+    def transcribed(self, event: Event) -> list[Action]:
+        """Enter nothing."""
+        return []
+
+
 class TranslationBill(Bill):
     """A live translation's: one entry, of a token for each delta of a transcript. Nobody says what it used."""
 

@@ -26,7 +26,7 @@ from chatbackend.adapters.realtime.frames import (
     written,
 )
 from chatbackend.adapters.realtime.relay.actions import Action, Billed, Close, RunTool, ToClient, ToProvider
-from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
+from chatbackend.adapters.realtime.relay.billing import Bill, NoBill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
 from chatbackend.adapters.realtime.relay.hidden import HiddenCalls
@@ -69,7 +69,7 @@ class Relay:
     """One session. `now` is always seconds since the epoch; `new_id` makes ids of events.
 
     `model` is the name that the client asked by, `allowed` are those that it may use. `max_waiting_bytes` bounds what
-    waits for the provider.
+    waits for the provider. `billed` is False where somebody else writes down what it costs.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Relay:
         opted_in: bool = False,
         kind: SessionKind = "realtime",
         allowed: Collection[str] | None = None,
+        billed: bool = True,
     ) -> None:
         self._model = model
         self._dialect: Dialect = dialect
@@ -97,7 +98,7 @@ class Relay:
         self._room = max_waiting_bytes
         self._expires_at: float | None = None
         self._warned = False
-        self._bill = TranslationBill() if kind == "translation" else Bill()
+        self._bill = TranslationBill() if kind == "translation" else Bill() if billed else NoBill()
         self._closed = False
         self._held = Held(terms or Terms())
         self._budget = Budget(None if terms is None else terms.max_tokens)
