@@ -46,6 +46,12 @@ def test_a_session_is_an_object(session: str) -> None:
     assert refused.value.param == "session"
 
 
+def test_a_session_that_is_nested_too_deeply_is_refused() -> None:
+    kind, body = form(SDP, {})
+    with pytest.raises(InvalidRequest):
+        read(kind, body.replace(b"{}", b'{"x":' + b"[" * 300 + b"]" * 300 + b"}"))
+
+
 @pytest.mark.parametrize(
     ("given", "terms", "asked", "expected"),
     [

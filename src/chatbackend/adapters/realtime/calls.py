@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from chatbackend.adapters.api.checking import refuse_deep
 from chatbackend.adapters.realtime.frames import Event, as_object, encode
 from chatbackend.adapters.wire.multipart import (
     Field,
@@ -141,6 +142,7 @@ def _session(text: str | None) -> Event:
         session = None
     if session is None:
         raise InvalidRequest("'session' is a JSON object.", param="session", code="invalid_json")
+    refuse_deep(session)
     return session
 
 
