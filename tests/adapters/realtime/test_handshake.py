@@ -83,10 +83,18 @@ def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> 
     assert refused.value.param == "intent"
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/v1/realtime/translations", "transcription"), (OPENAI, "translation")])
-def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
-    with pytest.raises(Forbidden):
-        read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))
+@pytest.mark.parametrize(
+    ("path", "terms"),
+    [
+        ("/v1/realtime/translations", Terms(kind="transcription")),
+        ("/v1/realtime/translations", Terms(max_tokens=9)),
+        (OPENAI, Terms(kind="translation")),
+    ],
+)
+def test_a_secret_opens_no_session_that_it_is_not_for(path: str, terms: Terms) -> None:
+    with pytest.raises(Forbidden) as refused:
+        read(path, {"model": ["m"]}, offered=(), terms=terms)
+    assert refused.value.code == "session_type_not_allowed"
 
 
 @pytest.mark.parametrize(("beta", "dialect"), [(None, "ga"), ("realtime=v1", "beta")])

@@ -92,6 +92,9 @@ def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> Sessio
     if terms.kind not in (None, kind):
         message = f"This client secret is for sessions of the type '{terms.kind}'."
         raise Forbidden(message, code="session_type_not_allowed")
+    if translates and terms.max_tokens is not None:
+        message = "This client secret bounds tokens, and nobody says how many a translation uses."
+        raise Forbidden(message, code="session_type_not_allowed")
     return kind
 
 

@@ -121,7 +121,7 @@ class Relay:
         self._provider_acts = _HEARD | (translation.FROM_PROVIDER if self._translated else frozenset[str]())
         self._expires_at = now + SESSION_S
         actions = [*self._bill.opened(), *self._set_up(provider)]
-        while self._waiting:
+        while self._waiting and not self._closed:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
 
