@@ -3,7 +3,8 @@
 import json
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from tests.integration.realtime.conftest import VENDOR_KEY
 from tests.integration.realtime.test_relay import settled
 from tests.support import sdk
+from tests.support.cluster import cluster
 from tests.support.realtime_calls import ANSWER, RealtimeCallsUpstream
 from tests.support.realtime_client import realtime
 from tests.support.realtime_upstream import RealtimeUpstream, Session
@@ -173,6 +175,20 @@ async def test_a_call_is_known_after_a_restart(front: RealtimeCallsUpstream, tmp
     async with serving(tmp_path, settings(front)) as server, sdk.async_client(server, key) as client:
         await client.realtime.calls.hangup(made)
     assert front.ended[-1] == f"rtc_u{len(front.offers)}"
+
+
+async def test_a_call_is_known_to_every_server_of_a_cluster(front: RealtimeCallsUpstream, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        start = partial(stack.enter_context, cluster(tmp_path, settings(front)))
+        one, other = (await anyio.to_thread.run_sync(start)).servers
+        made = await call(one)
+        async with sdk.async_client(other) as client:
+            async with client.realtime.connect(call_id=made) as connection:
+                created: Any = await connection.recv()
+                assert created.session.model == "openai/realtime-call"
+            await client.realtime.calls.hangup(made)
+        assert front.ended[-1] == f"rtc_u{len(front.offers)}"
+        await anyio.to_thread.run_sync(stack.close)
 
 
 async def secret(server: Server, session: Any = None, **held: object) -> str:  # noqa: ANN401 - what SDKs do not know
