@@ -72,6 +72,8 @@ CASES: dict[str, Case] = {
     f"{STORE}/file_batches/{{batch_id}}/cancel": nothing({}),
     "/v1/realtime/client_secrets": Case("refused", of_json({}), {}),
     "/v1/realtime/translations/client_secrets": Case("refused", of_json({}), {}),
+    "/v1/realtime/calls": Case("refused", of_json({}), {}),
+    "/v1/realtime/calls/{call_id}/hangup": Case("refused", of_json({}), {}),
 }
 
 

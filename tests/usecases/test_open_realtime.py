@@ -13,7 +13,7 @@ from chatbackend.domain.routing import Health, Route, Target, Timeouts
 from chatbackend.usecases.ask_model import AskModel
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import Deployment
-from chatbackend.usecases.realtime_ports import RealtimeModel
+from chatbackend.usecases.realtime_ports import RealtimeApi, RealtimeModel
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,11 @@ class Models:
     def __init__(self, **talkers: Talker | None) -> None:
         self._all = {
             f"p/{name}": Deployment(
-                f"p/{name}", "q" if "theirs" in name else "p", name, Unasked(), realtime=sessions(name, talker)
+                f"p/{name}",
+                "q" if "theirs" in name else "p",
+                name,
+                Unasked(),
+                realtime=RealtimeApi(sessions(name, talker)),
             )
             for name, talker in talkers.items()
         }

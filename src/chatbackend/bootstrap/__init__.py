@@ -1,5 +1,6 @@
 """The only composition root: settings in, a running `App` out."""
 
+import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -29,6 +30,7 @@ from chatbackend.infra.db.client_secrets import ClientSecrets
 from chatbackend.infra.db.conversation_export import ConversationExport
 from chatbackend.infra.db.conversation_log import ConversationLog
 from chatbackend.infra.db.conversations import Conversations
+from chatbackend.infra.db.facts import kept
 from chatbackend.infra.db.keys import Keys
 from chatbackend.infra.db.ledger import Ledger
 from chatbackend.infra.db.sqlite import SqliteDatabase, Unflushed
@@ -139,6 +141,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Base:
         clock=clock,
         ids=ids,
         draining=draining,
+        call_key=await kept(stores.truth, "call_key", secrets.token_hex(32)),
     )
 
 
@@ -164,7 +167,7 @@ def _web(base: Base, engine: Engine, resolver: Resolver, *, log: AccessLog | Non
         *_responses(base, engine, generate),
         *_fronts(base, generate, ledger),
         *_conversations(base, engine, watch, sockets, limit=limit),
-        realtime_routes(base, generate, ledger, watch, sockets=sockets),
+        *realtime_routes(base, generate, ledger, watch, sockets=sockets, call_key=base.call_key),
         ClientSecretRoutes(ClientSecrets(base.truth), records_of(base), now=base.clock.now, new_id=base.ids),
         base.files,
         MetricsRoutes(base.metrics),

@@ -41,7 +41,7 @@ from chatbackend.usecases.turns import SharedTurns, Turns
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What everything stands on: the stores, the process's own means."""
+    """What everything stands on: the stores, the process's own means. `call_key` signs ids of realtime calls."""
 
     settings: Settings
     stores: Stores
@@ -54,6 +54,7 @@ class Base:
     clock: SystemClock
     ids: Ids
     draining: Draining
+    call_key: str
 
     @property
     def conversation_changes(self) -> Changes:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from functools import lru_cache, partial
 from typing import Any
 
+from chatbackend.adapters.providers.codec import Codec
 from chatbackend.adapters.providers.family import Address, Family, overridden, profile_of
 from chatbackend.adapters.settings_file import SettingsFile
 from chatbackend.config import BadSetting, Settings
@@ -19,13 +20,14 @@ from chatbackend.infra.models.http_relay import HttpRelay
 from chatbackend.infra.models.lean_client import LeanClient
 from chatbackend.infra.models.local_embeddings import LocalEmbeddings
 from chatbackend.infra.models.local_model import LocalModel
+from chatbackend.infra.models.realtime_calls import ProviderCalls
 from chatbackend.infra.models.realtime_upstream import RealtimeUpstream
 from chatbackend.infra.models.socket_model import SocketModel
 from chatbackend.infra.models.socket_pool import SocketPool
 from chatbackend.infra.models.token_counter import RelayedCounter
 from chatbackend.infra.registry import FAMILIES, installed
 from chatbackend.usecases.ports import Api, Deployment, Model, Relay
-from chatbackend.usecases.realtime_ports import RealtimeModel
+from chatbackend.usecases.realtime_ports import RealtimeApi, RealtimeModel
 
 Profiles = Mapping[str, Mapping[str, Any]]
 
@@ -146,10 +148,17 @@ class _Provider:
         counting, counter = family.counting, None
         if counting is not None:
             counter = RelayedCounter(relay(counting.path), counting, codec.profile)
-        realtime = self._realtime(name, profile)
+        sessions = self._sessions(name, profile)
+        realtime = RealtimeApi(sessions, self._calls(codec) if "realtime" in sessions else None)
         return Deployment(f"{family.name}/{name}", family.name, name, asked, relays, counter, realtime)
 
-    def _realtime(self, name: str, profile: ModelProfile) -> dict[SessionKind, RealtimeModel]:
+    def _calls(self, codec: Codec) -> ProviderCalls | None:
+        if self._family.calls is None:
+            return None
+        url = self._family.calls(Address(self._endpoint, ""))
+        return ProviderCalls(self._client, codec, url=url, credential=self._credential, tls=lambda: self._client.tls)
+
+    def _sessions(self, name: str, profile: ModelProfile) -> dict[SessionKind, RealtimeModel]:
         has: dict[SessionKind, bool] = {
             "realtime": profile.realtime,
             "transcription": profile.transcribes,

@@ -19,6 +19,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class RealtimeCall:
+    """A call over WebRTC: its id at the provider, the deployment that it is with, the name that was asked for."""
+
+    id: str
+    deployment: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a client secret holds a session to.
 

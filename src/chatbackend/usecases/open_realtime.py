@@ -34,7 +34,7 @@ class OpenRealtime:
     def takes(self, model: str, kind: SessionKind = "realtime") -> bool:
         """Whether every deployment behind a public name has such sessions. Raises: NotFound."""
         route = self._ask.models.route(model)
-        return all(kind in self._ask.models.find(target.deployment).realtime for target in route.targets)
+        return all(kind in self._ask.models.find(target.deployment).realtime.sessions for target in route.targets)
 
     async def __call__(self, model: str, kind: SessionKind = "realtime") -> OpenedRealtime:
         """Dial along the route. Raises: NotFound, UpstreamError (and below)."""
@@ -43,9 +43,9 @@ class OpenRealtime:
 
         async def dial(step: Step) -> OpenedRealtime:
             deployment = self._ask.models.find(step.deployment)
-            if kind not in deployment.realtime:
+            if kind not in deployment.realtime.sessions:
                 raise UpstreamError("This deployment has no such sessions.")
-            upstream = deployment.realtime[kind]
+            upstream = deployment.realtime.sessions[kind]
             link = await upstream.connect(CONNECT_S)
             names = self._names(model, route, deployment)
             transcriber = partial(self._transcriber, deployment, names)
@@ -64,7 +64,7 @@ class OpenRealtime:
 
     def _transcriber(self, opened: Deployment, names: frozenset[str], name: str) -> str | None:
         """See `FindTranscriber`: a bare name is the provider's own, whoever else has one of that name."""
-        if name in names and "transcription" in opened.realtime:
+        if name in names and "transcription" in opened.realtime.sessions:
             return opened.upstream_name
         for known in (f"{opened.provider}/{name}", name) if "/" not in name else (name,):
             try:
@@ -73,6 +73,6 @@ class OpenRealtime:
                 continue
             for target in route.targets:
                 found = self._ask.models.find(target.deployment)
-                if found.provider == opened.provider and "transcription" in found.realtime:
+                if found.provider == opened.provider and "transcription" in found.realtime.sessions:
                     return found.upstream_name
         return None

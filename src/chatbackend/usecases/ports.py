@@ -13,11 +13,10 @@ from chatbackend.domain.identity import Principal
 from chatbackend.domain.items import Item, OutputItem
 from chatbackend.domain.models import ModelProfile, ModelRequest
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.realtime import SessionKind
 from chatbackend.domain.responses import Ask, FileSearch, Response
 from chatbackend.domain.routing import Route, Timeouts
 from chatbackend.domain.usage import Settlement
-from chatbackend.usecases.realtime_ports import RealtimeModel
+from chatbackend.usecases.realtime_ports import NO_REALTIME, RealtimeApi
 
 
 class Clock(Protocol):
@@ -139,7 +138,7 @@ class Deployment:
     """A model that can be asked for: its public name, who owns it, and how to reach it.
 
     `relays` pass requests through as they are, by the API that the provider speaks. `counter`: it counts tokens.
-    `realtime` are the kinds of sessions that its provider's Realtime API has with it.
+    `realtime`: how it can be talked to.
     """
 
     name: str
@@ -148,7 +147,7 @@ class Deployment:
     model: Model
     relays: Mapping[Api, Relay] = field(default_factory=dict[Api, Relay])
     counter: TokenCounter | None = None
-    realtime: Mapping[SessionKind, RealtimeModel] = field(default_factory=dict[SessionKind, RealtimeModel])
+    realtime: RealtimeApi = NO_REALTIME
 
 
 class Models(Protocol):

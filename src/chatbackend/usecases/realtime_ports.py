@@ -1,9 +1,10 @@
 """What realtime sessions need of the world."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from chatbackend.domain.realtime import Dialect, Ended
+from chatbackend.domain.realtime import Dialect, Ended, SessionKind
 
 # What the provider of a session calls the model that writes down what is said, by any name of it that we know; None for
 # one that it does not have.
@@ -52,3 +53,33 @@ class RealtimeModel(Protocol):
     async def connect(self, timeout_s: float) -> RealtimeLink:
         """Open a session. Raises: UpstreamError (and below)."""
         ...
+
+
+class RealtimeCalls(Protocol):
+    """Calls over WebRTC with one model: media go between client and provider, only their beginning passes here.
+
+    What is spoken beside them is GA.
+    """
+
+    async def create(self, offer: str, session: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the id of a new call, and the provider's answer to the offer. Raises: UpstreamError (and below)."""
+        ...
+
+    async def hang_up(self, call_id: str) -> None:
+        """End a call. Raises: UpstreamError (and below)."""
+        ...
+
+    async def join(self, call_id: str, timeout_s: float) -> RealtimeLink:
+        """Open a socket beside a call that runs. Raises: UpstreamError (and below)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeApi:
+    """What a provider's Realtime API has with one model: sessions by their kind, and calls."""
+
+    sessions: Mapping[SessionKind, RealtimeModel] = field(default_factory=dict[SessionKind, RealtimeModel])
+    calls: RealtimeCalls | None = None
+
+
+NO_REALTIME = RealtimeApi()

@@ -64,6 +64,18 @@ def test_a_translation_is_asked_for_at_the_ga_api_whatever_the_version(version: 
     assert (profile.translates, profile.realtime, profile.transcribes) == (True, False, False)
 
 
+@pytest.mark.parametrize(
+    ("family", "address", "expected"),
+    [
+        (OPENAI, Address("https://api.openai.com/v1", "m"), "https://api.openai.com/v1/realtime"),
+        (AZURE, Address("https://x/openai", "voice", "2025-04-01-preview"), "https://x/openai/v1/realtime"),
+    ],
+)
+def test_calls_are_below_the_sessions_of_the_ga_api(family: Family, address: Address, expected: str) -> None:
+    assert family.calls is not None
+    assert family.calls(address) == expected
+
+
 @pytest.mark.parametrize("name", ["whisper-1", "gpt-4o-transcribe", "gpt-realtime-whisper", "gpt-live-transcribe"])
 def test_a_model_that_writes_down_what_is_said_is_not_talked_to(name: str) -> None:
     profile = profile_of(OPENAI, name)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chatbackend.adapters.realtime.handshake import Handshake, read
+from chatbackend.adapters.realtime.handshake import Handshake, beside, read
 from chatbackend.domain.errors import Forbidden, InvalidRequest
-from chatbackend.domain.realtime import Dialect, SessionKind, Terms
+from chatbackend.domain.realtime import Dialect, RealtimeCall, SessionKind, Terms
 
 OPENAI, PREVIEW = "/v1/realtime", "/openai/realtime"
 Query = dict[str, list[str]]
@@ -41,7 +41,6 @@ def test_the_model_and_the_dialect_are_told_by_the_handshake(
         (OPENAI, {"model": [""]}, "model"),
         (OPENAI, {"model": ["a", "b"]}, "model"),
         (PREVIEW, {"api-version": ["1"]}, "deployment"),
-        (OPENAI, {"call_id": ["c"]}, "call_id"),
         (OPENAI, {"intent": ["conversation"], "model": ["m"]}, "intent"),
         (OPENAI, {"intent": ["transcription"]}, "model"),
     ],
@@ -82,12 +81,6 @@ def test_a_translation_is_asked_for_by_its_path_and_knows_no_beta(path: str) -> 
     with pytest.raises(InvalidRequest) as refused:
         read(path, {"model": ["m"], "intent": ["transcription"]}, offered=())
     assert refused.value.param == "intent"
-
-
-@pytest.mark.parametrize(("path", "kind"), [("/v1/realtime/translations", "transcription"), (OPENAI, "translation")])
-def test_a_secret_opens_no_session_by_another_path(path: str, kind: SessionKind) -> None:
-    with pytest.raises(Forbidden):
-        read(path, {"model": ["m"]}, offered=(), terms=Terms(kind=kind))
 
 
 @pytest.mark.parametrize(
@@ -133,3 +126,23 @@ def test_a_session_in_which_nobody_answers_is_neither_kept_nor_renewed(
     with pytest.raises(InvalidRequest) as refused:
         read(path, asked, offered=(), terms=terms)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("path", "terms"),
+    [
+        ("/v1/realtime/translations", Terms(kind="transcription")),
+        ("/v1/realtime/translations", Terms(max_tokens=9)),
+        (OPENAI, Terms(kind="translation")),
+    ],
+)
+def test_a_secret_opens_no_session_that_it_is_not_for(path: str, terms: Terms) -> None:
+    with pytest.raises(Forbidden) as refused:
+        read(path, {"model": ["m"]}, offered=(), terms=terms)
+    assert refused.value.code == "session_type_not_allowed"
+
+
+@pytest.mark.parametrize(("beta", "dialect"), [(None, "ga"), ("realtime=v1", "beta")])
+def test_who_joins_a_call_has_its_model(beta: str | None, dialect: Dialect) -> None:
+    call = RealtimeCall("rtc_1", "azure/voice", "voice")
+    assert beside(call, offered=["realtime"], beta=beta) == Handshake("voice", dialect, "realtime", call=call)

@@ -29,13 +29,16 @@ from chatbackend.infra.web.http import Message, Request, Scope
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.relayed_session import RelayedSessions, RelayPorts
 from chatbackend.usecases.ask_model import AskModel
+from chatbackend.usecases.call_realtime import CallRealtime
 from chatbackend.usecases.open_realtime import OpenRealtime
 from chatbackend.usecases.ports import Call, Deployment
+from chatbackend.usecases.realtime_ports import RealtimeApi
 from tests.support.realtime_upstream import RealtimeUpstream as Provider
 from tests.usecases.test_open_realtime import Unasked
 
 pytestmark = pytest.mark.anyio
 PASSAGE = Passage("file_1", "canary.txt", 0, 5, "Box seven.", 1.0)
+UNBOUND: Any = None  # no session here is bound to a conversation
 SECRET = ClientSecret("t", "a", "a", "key", 2**40, terms=Terms(vector_stores=("vs_1",)))
 
 
@@ -58,7 +61,8 @@ class Models:
     """One model, and one way to it."""
 
     def __init__(self, talker: RealtimeUpstream) -> None:
-        self._only = Deployment("openai/realtime-call", "openai", "realtime-call", Unasked(), realtime=talker)
+        api = RealtimeApi({"realtime": talker})
+        self._only = Deployment("openai/realtime-call", "openai", "realtime-call", Unasked(), realtime=api)
 
     def route(self, name: str) -> Route:
         return Route(name, ((Target(self._only.name),),))
@@ -123,8 +127,12 @@ class Stage:
         ask = AskModel(Models(talker), Health(), new_id, lambda: 0.0, time.monotonic)
         ports = RelayPorts(
             OpenRealtime(ask),
+            CallRealtime(ask),
             self.ledger,
             self.search,
+            records=UNBOUND,
+            learn=UNBOUND,
+            report=report,
             watch=KeyWatch(still_valid, report, time.time),
             draining=Draining(),
             clock=SystemClock(),

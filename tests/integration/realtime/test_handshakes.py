@@ -81,6 +81,7 @@ async def _secret(running: Server, **binding: object) -> str:
         ("/v1/realtime", 400, "missing_required_parameter"),
         ("/openai/realtime?api-version=2025-08-28", 400, "missing_required_parameter"),
         (f"{GA}openai/realtime&call_id=rtc_1", 400, "unsupported_parameter"),
+        ("/v1/realtime?call_id=rtc_1", 404, "call_not_found"),
         (f"{GA}openai/realtime&intent=transcription", 400, "unsupported_by_model"),
         (f"{GA}openai/realtime&intent=translation", 400, "unsupported_value"),
         (f"{GA}azure/scribe", 400, "unsupported_by_model"),

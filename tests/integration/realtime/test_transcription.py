@@ -1,5 +1,6 @@
 """Sessions for transcription alone, by the unmodified SDK: what is said is written down, and nobody answers."""
 
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -17,7 +18,7 @@ from tests.integration.realtime.test_relay import settled
 from tests.support import sdk
 from tests.support.realtime_client import realtime
 from tests.support.realtime_upstream import RealtimeUpstream
-from tests.support.server import Server
+from tests.support.server import Server, serving
 
 pytestmark = pytest.mark.anyio
 INTENT = {"intent": "transcription"}
@@ -171,3 +172,36 @@ async def test_a_session_that_answers_refuses_what_is_for_transcription(running:
         await client.send({"type": "session.update", "session": {"type": "transcription"}})
         assert "not allowed" in (await client.recv())["error"]["message"]
     assert VENDOR_KEY not in running.log()
+
+
+@pytest.mark.parametrize("preview", [False, True])
+async def test_azures_preview_writes_down_for_clients_of_either_dialect(
+    provider: RealtimeUpstream,
+    tmp_path: Path,
+    preview: bool,  # noqa: FBT001 - a case
+) -> None:
+    settings = {
+        "AZURE_OPENAI_ENDPOINT": provider.url,
+        "AZURE_OPENAI_API_KEY": VENDOR_KEY,
+        "AZURE_OPENAI_DEPLOYMENTS": "scribe=gpt-4o-transcribe",
+        "AZURE_OPENAI_REALTIME_API_VERSION": "2025-04-01-preview",
+    }
+    version = "api-version=2025-04-01-preview&intent=transcription"
+    path = (
+        f"/openai/realtime?{version}&deployment=scribe" if preview else "/v1/realtime?intent=transcription&model=scribe"
+    )
+    mark, nested = ("transcription_", False) if preview else ("", True)
+    heard = {"transcription": {"model": "azure/scribe"}}
+    flat = {"input_audio_transcription": {"model": "azure/scribe"}}
+    session = {"type": "transcription", "audio": {"input": heard}} if nested else flat
+    async with serving(tmp_path, settings) as server, realtime(server, path, checked=nested) as client:
+        assert (await client.recv())["type"] == f"{mark}session.created"
+        await client.send({"type": f"{mark}session.update", "session": session})
+        shown = (await client.recv())["session"]
+        assert (shown["audio"]["input"]["transcription"] if nested else shown["input_audio_transcription"]) == {
+            "model": "azure/scribe"
+        }
+        await client.send({"type": "input_audio_buffer.commit"})
+        assert (await client.until(HEARD))[-1]["transcript"] == "What was said."
+    assert provider.sessions[-1].path == f"/openai/realtime?{version}"
+    assert provider.sessions[-1].spelling.session["input_audio_transcription"] == {"model": "scribe"}

@@ -97,6 +97,10 @@ def _operation(route: Described, operation: Operation) -> dict[str, Any]:
         described["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(name)}}}
     if operation.form:
         described["requestBody"] = {"required": True, "content": {FORM: {"schema": _form()}}}
+    if operation.takes:
+        offered = {"schema": {"type": "object", "properties": {"sdp": TEXT, "session": TEXT}, "required": ["sdp"]}}
+        content = {media: offered if media == FORM else {"schema": TEXT} for media in operation.takes}
+        described["requestBody"] = {"required": True, "content": content}
     if route.public:
         described["security"] = []
     return described
@@ -118,7 +122,7 @@ def _answers_of(operation: Operation) -> dict[str, Any]:
         content[JSON] = {"schema": ref(operation.answer)}
     for media, what in operation.media.items():
         content[media] = {"schema": said({} if media == JSON else TEXT, what)}
-    found: dict[str, Any] = {"200": {"description": "It worked.", "content": content}}
+    found: dict[str, Any] = {str(operation.status): {"description": "It worked.", "content": content}}
     for status, why in operation.errors.items():
         found[str(status)] = {"description": why, "content": {JSON: {"schema": ref("Error")}}}
     return {**found, "default": {"$ref": "#/components/responses/Error"}}

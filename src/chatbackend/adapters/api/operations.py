@@ -21,8 +21,9 @@ _PAGE = ("limit", "order", "after", "before")
 class Operation:
     """One route: its name for code generators, its tag, what it takes and what it answers with.
 
-    `body` is the struct that reads the JSON body, or the name of a schema. `answer` names a schema; `media` maps
-    further media types of the answer to what they carry. `once`: an Idempotency-Key counts here.
+    `body` is the struct that reads the JSON body, or the name of a schema; `takes` are media types of any other.
+    `answer` names a schema; `media` maps further media types of the answer to what they carry, `status` is that of
+    success. `once`: an Idempotency-Key counts here.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Operation:
     query: tuple[str, ...] = ()
     once: bool = False
     form: bool = False
+    takes: tuple[str, ...] = ()
+    status: int = 200
     media: dict[str, str] = field(default_factory=dict[str, str])
     errors: dict[int, str] = field(default_factory=dict[int, str])
     more: str = ""
@@ -92,6 +95,7 @@ def operations() -> dict[tuple[str, str], Operation]:
         **_of_files(),
         **_of_stores(),
         **_of_store_files(),
+        **_realtime(),
         **_others(),
     }
 
@@ -285,12 +289,6 @@ def _others() -> dict[tuple[str, str], Operation]:
             },
             more=_CHAT,
         ),
-        ("POST", "/v1/realtime/client_secrets"): Operation(
-            "createClientSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
-        ),
-        ("POST", "/v1/realtime/translations/client_secrets"): Operation(
-            "createTranslationSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
-        ),
         ("POST", "/v1/embeddings"): Operation(
             "createEmbeddings",
             "Embeddings",
@@ -313,4 +311,27 @@ def _others() -> dict[tuple[str, str], Operation]:
         ("GET", "/openapi.json"): Operation("describeHttp", _SERVER, media={JSON: "OpenAPI 3.1."}),
         ("GET", "/asyncapi.json"): Operation("describeSockets", _SERVER, media={JSON: "AsyncAPI 3.0."}),
         ("GET", "/llms.txt"): Operation("describeForModels", _SERVER, media={"text/plain": "The text."}),
+    }
+
+
+def _realtime() -> dict[tuple[str, str], Operation]:
+    return {
+        ("POST", "/v1/realtime/client_secrets"): Operation(
+            "createClientSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
+        ),
+        ("POST", "/v1/realtime/translations/client_secrets"): Operation(
+            "createTranslationSecret", "Browsers", "ClientSecret", ClientSecretRequest, more=_FOR_A_BROWSER
+        ),
+        ("POST", "/v1/realtime/calls"): Operation(
+            "createCall",
+            "Realtime",
+            takes=("application/sdp", FORM),
+            status=201,
+            media={"application/sdp": "The provider's answer; the header `location` ends with the id of the call."},
+            errors={400: "`unsupported_by_model`: the model takes no calls.", 502: _FAILED},
+            more="A call over WebRTC: its media and events pass between client and provider alone.",
+        ),
+        ("POST", "/v1/realtime/calls/{call_id}/hangup"): Operation(
+            "hangUp", "Realtime", errors={404: "`call_not_found`, or the provider knows of it no more.", 502: _FAILED}
+        ),
     }

@@ -37,6 +37,7 @@ def channel() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "model": said(TEXT, "Any name of a model; Azure's older path has `deployment` instead."),
+            "call_id": said(TEXT, "Join this call of yours, instead of opening a session with a `model`."),
             "intent": said(
                 kind("transcription"),
                 "What is said is written down, and nobody answers; needs no `model` where one is set.",

@@ -54,7 +54,7 @@ class Family:
     `authorise` makes the headers that carry it, `token_scope` says what a token of Entra ID is for where no key is set.
     `url` makes the address of a codec's path. `relays` are the paths of the APIs that it speaks: their requests pass
     as they are. `counting`: how it is asked to count tokens. `socket_codec`: what WebSockets to it are spoken by.
-    `realtime` makes the address of a model's sessions of a kind.
+    `realtime` makes the address of a model's sessions of a kind, `calls` the HTTP address that calls are below.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Family:
     counting: Counting | None = None
     socket_codec: Callable[[ModelProfile], ResponsesCodec] | None = None
     realtime: Callable[[Address, SessionKind], RealtimeAddress] | None = None
+    calls: Callable[[Address], str] | None = None
 
     @property
     def key_variables(self) -> tuple[str, ...]:

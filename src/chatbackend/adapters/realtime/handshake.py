@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatbackend.domain.errors import Forbidden, InvalidRequest
-from chatbackend.domain.realtime import Dialect, SessionKind, Terms
+from chatbackend.domain.realtime import Dialect, RealtimeCall, SessionKind, Terms
 
 SUBPROTOCOL = "realtime"  # what a page offers beside its secret; nothing else is ever echoed
 PREVIEW_PATH = "/openai/realtime"
@@ -28,7 +28,8 @@ _BETA_OFFER = "openai-beta.realtime-v1"
 class Handshake:
     """The public name of the model, and what the client speaks. `subprotocol` is the one to answer with.
 
-    `conversation`: the id of the one that the session is bound to. `renew`: it outlasts its provider's.
+    `conversation`: the id of the one that the session is bound to. `renew`: it outlasts its provider's. `call`: the one
+    that it is to be beside.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Handshake:
     kind: SessionKind = "realtime"
     conversation: str | None = None
     renew: bool = False
+    call: RealtimeCall | None = None
 
 
 def read(
@@ -53,9 +55,6 @@ def read(
     `terms` are those of its credential, whose model counts where none is named. `transcriber` is the model of a session
     for transcription that names none, either. Raises: InvalidRequest, Forbidden.
     """
-    if "call_id" in query:
-        message = "Calls over WebRTC and SIP are not taken here, so there is none to join."
-        raise InvalidRequest(message, param="call_id", code="unsupported_parameter")
     kind = _kind(path, query, terms)
     preview = path == PREVIEW_PATH
     model = (_one(query, "deployment") if preview else None) or _one(query, "model") or terms.model
@@ -64,7 +63,7 @@ def read(
     if not model:
         name = "deployment" if preview else "model"
         raise InvalidRequest(f"Name the model: ...?{name}=NAME.", param=name, code="missing_required_parameter")
-    old = _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
+    old = _beta(offered, beta)
     if preview and (_one(query, "api-version") or "").endswith("-preview"):
         old = True
     if kind == "translation":  # newer than beta
@@ -74,8 +73,20 @@ def read(
         message = "Sessions in which nobody answers are kept in no conversation, and not renewed."
         raise InvalidRequest(message, param="conversation" if conversation else "renew", code="unsupported_parameter")
     spoken = "beta" if old else "ga"
-    echoed = SUBPROTOCOL if SUBPROTOCOL in offered else None
-    return Handshake(model, spoken, echoed, kind, conversation, renew)
+    return Handshake(model, spoken, _echo(offered), kind, conversation, renew)
+
+
+def beside(call: RealtimeCall, *, offered: Collection[str], beta: str | None = None) -> Handshake:
+    """Return what a handshake asks for that joins a call."""
+    return Handshake(call.model, "beta" if _beta(offered, beta) else "ga", _echo(offered), call=call)
+
+
+def _beta(offered: Collection[str], beta: str | None) -> bool:
+    return _BETA_OFFER in offered or _BETA_HEADER in (word.strip() for word in (beta or "").split(","))
+
+
+def _echo(offered: Collection[str]) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
 def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> SessionKind:
@@ -88,6 +99,9 @@ def _kind(path: str, query: Mapping[str, Sequence[str]], terms: Terms) -> Sessio
         kind = "transcription"
     if terms.kind not in (None, kind):
         message = f"This client secret is for sessions of the type '{terms.kind}'."
+        raise Forbidden(message, code="session_type_not_allowed")
+    if translates and terms.max_tokens is not None:
+        message = "This client secret bounds tokens, and nobody says how many a translation uses."
         raise Forbidden(message, code="session_type_not_allowed")
     return kind
 

@@ -83,6 +83,7 @@ class RelayedHttpAnswer:
 
     def __init__(self, client: LeanClient, to: Target, http: LeanConnection) -> None:
         self.content_type = http.headers.get(b"content-type", b"").decode("latin-1")
+        self.location = http.headers.get(b"location", b"").decode("latin-1")
         self.content_encoding = http.headers.get(b"content-encoding", b"").decode("latin-1").lower()
         self._client = client
         self._to = to

@@ -23,6 +23,7 @@ FOR_BROWSERS = frozenset(
         ("WEBSOCKET", "/v1/responses"),
         ("WEBSOCKET", "/v1/realtime"),
         ("WEBSOCKET", "/v1/realtime/translations"),
+        ("POST", "/v1/realtime/calls"),
         ("GET", "/v1/responses/{response_id}"),
         ("GET", "/v1/responses/{response_id}/input_items"),
         ("GET", "/v1/conversations"),

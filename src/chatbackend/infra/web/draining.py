@@ -34,7 +34,9 @@ class Draining:
 
         A stream of events begins, and ends at once: its client comes back, to another server.
         """
-        if self.begun and (method == "WEBSOCKET" or (method == "POST" and not pattern.endswith("/cancel"))):
+        if self.begun and (
+            method == "WEBSOCKET" or (method == "POST" and not pattern.endswith(("/cancel", "/hangup")))
+        ):
             raise Unavailable("The server is stopping.", code="stopping")
 
     @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from chatbackend.infra.web.http import header
 
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
-_EXPOSED = b"x-request-id, x-chatbackend-response-id, retry-after"
+_EXPOSED = b"x-request-id, x-chatbackend-response-id, retry-after, location"
 Headers = Iterable[tuple[bytes, bytes]]
 
 

@@ -44,6 +44,7 @@ from chatbackend.infra.web.http import Request
 from chatbackend.infra.web.key_watch import KeyWatch
 from chatbackend.infra.web.outbox import SlowConsumer
 from chatbackend.infra.web.relay_box import RelayBox
+from chatbackend.usecases.call_realtime import CallRealtime
 from chatbackend.usecases.learn_of_others import LearnOfOthers
 from chatbackend.usecases.open_realtime import OpenedRealtime, OpenRealtime
 from chatbackend.usecases.ports import Call, Clock, NewId, RelayLedger, Report, SearchPassages
@@ -64,6 +65,7 @@ class RelayPorts:
     """What relayed sessions need of the rest. `ping_s`: how often a silent provider is asked for a sign of life."""
 
     opening: OpenRealtime
+    calling: CallRealtime
     ledger: RelayLedger
     search: SearchPassages
     watch: KeyWatch
@@ -95,6 +97,7 @@ class _Session:
         self._request = request
         self._model = wanted.model
         self._kind: SessionKind = wanted.kind
+        self._beside = wanted.call
         secret = request.principal.secret
         self._terms = Terms() if secret is None else secret.terms
         self._relay = Relay(
@@ -106,6 +109,7 @@ class _Session:
             opted_in=request.one("chatbackend") == "1",
             kind=wanted.kind,
             allowed=None if secret is None else secret.models,
+            billed=wanted.call is None,
         )
         self._conversation = wanted.conversation
         self._renews = wanted.renew
@@ -172,7 +176,7 @@ class _Session:
         """Open the provider's session, then take what it says."""
         self._ready = anyio.Event()
         await self._remember()
-        opened = self._opened = await self._ports.opening(self._model, self._kind)
+        opened = self._opened = await self._open()
         waited = self._relay.opened(_provider(opened), self._ports.clock.now())
         self._group.start_soon(self._guarded, partial(self._catch_up, waited, self._ready))
         await self._hear(opened)
@@ -233,6 +237,11 @@ class _Session:
     async def forget(self, item_id: str) -> None:
         """See `Mind.forget`."""
         await self._do(self._relay.forgotten(item_id))
+
+    async def _open(self) -> OpenedRealtime:
+        if self._beside is not None:
+            return await self._ports.calling.join(self._beside)
+        return await self._ports.opening(self._model, self._kind)
 
     async def _catch_up(self, actions: Sequence[Action], ready: anyio.Event) -> None:
         """Do what waited for the provider, beside listening to it: it may want to be heard before it takes more."""

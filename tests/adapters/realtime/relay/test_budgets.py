@@ -73,3 +73,11 @@ def test_what_is_written_down_counts_too() -> None:
     heard = {"type": "conversation.item.input_audio_transcription.completed", "item_id": "i", "content_index": 0}
     actions = session.provider_said(json.dumps({**heard, "usage": {"type": "tokens", **OVER}}))
     assert of(Close, actions) == [CLOSED]
+
+
+def test_a_session_that_somebody_else_bills_enters_nothing() -> None:
+    session = Relay("m", "ga", new_id=lambda prefix: prefix, max_waiting_bytes=9, billed=False)
+    session.opened(Provider("ga", ()), 0.0)
+    heard = '{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","usage":{}}'
+    actions = said(session, created("r"), done("r", usage=OVER), heard)
+    assert {type(action) for action in [*actions, *session.client_left(Ended(1000))]} == {ToClient, Close}

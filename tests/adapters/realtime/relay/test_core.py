@@ -159,6 +159,7 @@ def test_a_response_costs_once_and_what_it_used() -> None:
 def test_a_response_that_nobody_counted_is_estimated(status: str, deltas: int, expected: Settlement) -> None:
     session = relay()
     session.provider_said(created("r"))
+    session.provider_said('{"type":"conversation.item.input_audio_transcription.delta","delta":"x"}')
     for _ in range(deltas):
         session.provider_said('{"type":"response.output_text.delta","delta":"x"}')
     assert of(Billed, session.provider_said(done("r", status=status))) == [Billed("r", expected)]

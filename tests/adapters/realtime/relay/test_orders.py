@@ -12,7 +12,7 @@ from chatbackend.adapters.realtime.relay.core import Relay
 from chatbackend.adapters.realtime.relay.kept import Kept
 from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import Renewal
-from chatbackend.domain.realtime import Dialect, Ended, Terms
+from chatbackend.domain.realtime import Dialect, Ended, SessionKind, Terms
 from tests.adapters.realtime.relay.test_core import (
     APPEND,
     CREATE,
@@ -26,6 +26,8 @@ from tests.adapters.realtime.relay.test_core import (
 )
 
 SETUP_FAILED = '{"type":"error","error":{"event_id":"event_chatbackend_setup"}}'
+TOLD = '{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","content_index":0}'
+USED = done("r1", usage={"input_tokens": 1, "output_tokens": 1})
 FRAMES = st.sampled_from(
     [
         *(created("r1"), created("r2", {"chatbackend_goes_on": "1"}), done("r1"), done("r2"), CREATE, APPEND, "x"),
@@ -35,12 +37,39 @@ FRAMES = st.sampled_from(
         '{"type":"response.cancel"}',
         '{"type":"response.cancel","response_id":"r1"}',
         SETUP_FAILED,
+        *(TOLD, USED, '{"type":"session.closed"}', '{"type":"session.output_transcript.delta"}'),
     ]
 )
 STEPS = st.lists(
     st.tuples(st.sampled_from(["client", "provider", "tool", "time", "left", "successor", "none"]), FRAMES), max_size=40
 )
 MODES = st.sampled_from(["plain", "tools", "bound", "renewed", "renewed tools"])
+
+
+@given(
+    STEPS,
+    st.sampled_from(["ga", "beta"]),
+    st.sampled_from(["realtime", "transcription", "translation"]),
+    st.sampled_from([None, 1]),
+)
+def test_so_it_is_in_sessions_of_every_kind_within_a_budget_or_without(
+    steps: list[tuple[str, str]], client: Dialect, kind: SessionKind, max_tokens: int | None
+) -> None:
+    session = Relay(
+        "m",
+        client,
+        new_id=lambda prefix: prefix,
+        max_waiting_bytes=1000,
+        terms=Terms(session={"x": 1}, max_tokens=max_tokens),
+        kind=kind,
+    )
+    actions: list[Action] = [*session.opened(Provider("ga", ()), 0.0)]
+    for side, frame in steps:
+        actions += session.client_said(frame) if side == "client" else session.provider_said(frame)
+    actions += session.client_left(Ended(1000))
+    assert len(of(Close, actions)) == 1
+    begun = [action.key for action in actions if isinstance(action, Began)]
+    assert sorted(begun) == sorted(action.key for action in actions if isinstance(action, Billed))
 
 
 @example(steps=[("provider", SETUP_FAILED), ("provider", created("r1"))], client="ga", provider="ga", mode="plain")

@@ -95,8 +95,17 @@ def test_a_session_begins_as_its_secret_says() -> None:
 
 def test_a_session_whose_secret_names_a_model_that_is_gone_ends_with_a_word() -> None:
     begun = {"audio": {"input": {"transcription": {"model": "azure/gone"}}}}
-    _, actions = session(begun=begun)
-    assert shown(actions)[0]["error"]["code"] == "model_not_allowed"
+    relay = Relay(
+        "azure/gone",
+        "ga",
+        new_id=lambda prefix: prefix,
+        max_waiting_bytes=1000,
+        terms=Terms(session=begun),
+        kind="transcription",
+    )
+    relay.client_said('{"type":"input_audio_buffer.append","audio":"AAAA"}')
+    actions = relay.opened(Provider("ga", (), (), FOUND.get), 0.0)
+    assert (told(actions), shown(actions)[0]["error"]["code"]) == ([], "model_not_allowed")
     (closed,) = of(Close, actions)
     assert isinstance(closed, Close)
     assert closed.client.code == 1008

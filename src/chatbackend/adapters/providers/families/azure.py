@@ -33,6 +33,11 @@ def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
     return realtime_address(f"{resource}/openai/realtime", query, "beta")
 
 
+def calls(address: Address) -> str:
+    """Return the address that calls are below: at the v1 API, whatever the version."""
+    return f"{_resource(address)}/openai/v1{session_path('realtime')}"
+
+
 def _resource(address: Address) -> str:
     resource = address.endpoint.rstrip("/")
     if urlsplit(resource).path:
@@ -59,4 +64,5 @@ AZURE = Family(
     socket_codec=OPENAI.socket_codec,
     relays={"chat": "/chat/completions", "embeddings": "/embeddings"},
     realtime=realtime,
+    calls=calls,
 )

@@ -40,6 +40,11 @@ def realtime(address: Address, kind: SessionKind) -> RealtimeAddress:
     return realtime_address(endpoint_url(address.endpoint, session_path(kind)), query)
 
 
+def calls(address: Address) -> str:
+    """Return the address that calls are below."""
+    return endpoint_url(address.endpoint, session_path("realtime"))
+
+
 OPENAI = Family(
     "openai",
     "OPENAI",
@@ -51,4 +56,5 @@ OPENAI = Family(
     counting=BY_RESPONSES,
     socket_codec=ResponsesCodec,
     realtime=realtime,
+    calls=calls,
 )

@@ -44,9 +44,10 @@ class Bill:
         return []
 
     def came(self, kind: str) -> None:
-        """Count a delta of a type; whose does not matter but for a session that is cut."""
-        for key in self._open if kind else ():
-            self._open[key] += 1
+        """Count a delta of a response; of which one does not matter but for a session that is cut."""
+        if kind.startswith("response."):
+            for key in self._open:
+                self._open[key] += 1
 
     def response_created(self, event: Event) -> list[Action]:
         """Begin the entry of a response."""
@@ -82,6 +83,18 @@ class Bill:
         return [
             Billed(key, Settlement(Usage(output_tokens=came, estimated=True), outcome)) for key, came in left.items()
         ]
+
+
+class NoBill(Bill):
+    """That of a session which another one bills."""
+
+    def response_created(self, event: Event) -> list[Action]:
+        """Begin nothing."""
+        return []
+
+    def transcribed(self, event: Event) -> list[Action]:
+        """Enter nothing."""
+        return []
 
 
 class TranslationBill(Bill):

@@ -34,7 +34,7 @@ from chatbackend.adapters.realtime.relay.actions import (
     ToClient,
     ToProvider,
 )
-from chatbackend.adapters.realtime.relay.billing import Bill, TranslationBill
+from chatbackend.adapters.realtime.relay.billing import Bill, NoBill, TranslationBill
 from chatbackend.adapters.realtime.relay.closing import for_client, for_provider, redacted
 from chatbackend.adapters.realtime.relay.configuring import Configuring
 from chatbackend.adapters.realtime.relay.held import SETUP, Held
@@ -79,7 +79,7 @@ class Relay:
     """One session. `now` is always seconds since the epoch; `new_id` makes ids of events.
 
     `model` is the name that the client asked by, `allowed` are those that it may use. `max_waiting_bytes` bounds what
-    waits for the provider.
+    waits for the provider. `billed` is False where somebody else writes down what it costs.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Relay:
         opted_in: bool = False,
         kind: SessionKind = "realtime",
         allowed: Collection[str] | None = None,
+        billed: bool = True,
     ) -> None:
         self._new_id = new_id
         self._opted_in = opted_in
@@ -106,7 +107,7 @@ class Relay:
         self._began_at = self._now = 0.0
         self._next: tuple[Provider, float] | None = None  # and since when
         self._warned = False
-        self._bill = TranslationBill() if kind == "translation" else Bill()
+        self._bill = TranslationBill() if kind == "translation" else Bill() if billed else NoBill()
         self._closed = False
         self._held = Held(terms or Terms())
         self._configuring = Configuring(model, dialect, self._held, kind=kind, allowed=allowed)
@@ -168,7 +169,7 @@ class Relay:
             self._provider_acts |= self._kept.acts_on(provider.dialect)
             self._client_acts |= FROM_CLIENT if self._kept.renewal is not None else frozenset[str]()
         actions: list[Action] = self._wording.told(first)
-        while self._waiting:
+        while self._waiting and not self._closed:
             actions += self._from_client(self._waiting.popleft(), provider)
         return actions
 
