@@ -7,6 +7,7 @@ import anyio
 import openai
 import pytest
 
+from chatbackend.adapters.realtime.history import MAX_ITEMS
 from tests.integration.realtime.conftest import VENDOR_KEY
 from tests.support import sdk
 from tests.support.realtime_client import Event, RealtimeClient, realtime
@@ -278,6 +279,23 @@ async def test_two_sessions_of_one_conversation_are_one_history(running: Server,
     asked = [words_of(item) for item in items if item["role"] == "user"]
     assert asked == [f"Question {number}" for number in range(4)]
     assert len({item["id"] for item in items}) == 8
+
+
+async def test_a_long_conversation_is_given_from_its_newest_items_on(
+    running: Server, client: openai.AsyncOpenAI, provider: RealtimeUpstream
+) -> None:
+    made = await client.conversations.create()
+    for first in range(0, MAX_ITEMS + 20, 20):
+        items: list[Event] = [
+            {"type": "message", "role": "user", "content": f"w{number}"} for number in range(first, first + 20)
+        ]
+        await client.conversations.items.create(made.id, items=[], extra_body={"items": items})
+    async with realtime(running, path(made.id)) as talk:
+        await talk.recv()
+        await talk.ask("And now?")
+        await items_until(client, made.id, MAX_ITEMS + 22)
+    said = [item["content"][0]["text"] for item in given(provider.sessions[-1])]
+    assert said == [*(f"w{number}" for number in range(20, MAX_ITEMS + 20)), "And now?"]
 
 
 async def test_a_session_that_is_open_learns_of_a_text_turn_and_of_other_sessions(
