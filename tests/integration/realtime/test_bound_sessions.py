@@ -1,11 +1,14 @@
 """One history of voice and text: what is said in a session that is bound to a conversation is kept there."""
 
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 
 import anyio
 import openai
 import pytest
+from openai.types.realtime.realtime_conversation_item_user_message_param import Content
 
 from chatbackend.adapters.realtime.history import MAX_ITEMS
 from tests.integration.realtime.conftest import VENDOR_KEY
@@ -279,6 +282,38 @@ async def test_two_sessions_of_one_conversation_are_one_history(running: Server,
     asked = [words_of(item) for item in items if item["role"] == "user"]
     assert asked == [f"Question {number}" for number in range(4)]
     assert len({item["id"] for item in items}) == 8
+
+
+async def test_a_session_goes_on_while_the_database_takes_nothing_and_is_kept_when_it_does(
+    running: Server, client: openai.AsyncOpenAI
+) -> None:
+    made = await client.conversations.create()
+    async with realtime(running, path(made.id)) as talk:
+        await talk.recv()
+        with closing(sqlite3.connect(running.data / "truth.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(3):
+                await talk.ask(f"Question {number}")
+            assert await items_of(client, made.id) == []
+            other.execute("ROLLBACK")
+        items = await items_until(client, made.id, 6)
+        await talk.ask("Question 3")
+        items = await items_until(client, made.id, 8)
+    assert [words_of(item) for item in items if item["role"] == "user"] == [f"Question {number}" for number in range(4)]
+    assert len({item["id"] for item in items}) == 8
+
+
+async def test_the_official_client_speaks_in_a_conversation(running: Server, client: openai.AsyncOpenAI) -> None:
+    made = await client.conversations.create()
+    query = {"conversation": made.id}
+    async with client.realtime.connect(model="openai/realtime", extra_query=query) as connection:
+        content: list[Content] = [{"type": "input_text", "text": "Hello"}]
+        await connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        await connection.response.create()
+        with anyio.fail_after(10):
+            while (await connection.recv()).type != "response.done":
+                pass
+    assert [item["role"] for item in await items_until(client, made.id, 2)] == ["user", "assistant"]
 
 
 async def test_a_long_conversation_is_given_from_its_newest_items_on(
