@@ -194,6 +194,19 @@ async def test_a_call_is_kept_with_its_output_and_given_to_the_next_session(
     assert told[1]["arguments"] == items[1]["arguments"]
 
 
+async def test_a_call_that_nobody_answered_does_not_stand_in_the_way_of_a_text_turn(
+    running: Server, client: openai.AsyncOpenAI, texts: Upstream
+) -> None:
+    made = await client.conversations.create()
+    lamp: Event = {"type": "function", "name": "lamp", "parameters": {"type": "object", "properties": {}}}
+    async with realtime(running, path(made.id, "openai/realtime-call")) as talk:
+        await talk.send({"type": "session.update", "session": {"type": "realtime", "tools": [lamp]}})
+        await talk.ask("Light!")
+    assert len(await items_until(client, made.id, 1)) == 1
+    await client.responses.create(model="llama31/scripted-n4", input="Never mind", conversation=made.id)
+    assert [each["role"] for each in texts.calls[-1].asked.messages] == ["user", "user"]
+
+
 async def test_conversations_of_nobody_and_of_others_are_not_found_before_the_upgrade(
     running: Server, client: openai.AsyncOpenAI
 ) -> None:
