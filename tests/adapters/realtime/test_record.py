@@ -192,6 +192,7 @@ def test_a_call_is_written_with_its_output_and_never_alone() -> None:
         session.add({**called(item_id, call_id), "status": "in_progress"})
         for kind in ("conversation.item.done", "response.output_item.done"):
             session.tell(kind, item={**called(item_id, call_id), "status": "completed"})
+            assert session.record.due() == []
     session.type("m")
     assert [item_id_of(entry) for entry in session.record.due()] == ["m"]
     assert [item.id for item in session.record.unanswered] == ["c", "d", "e"]
