@@ -30,9 +30,12 @@ class Log:
         self.events = [render("conv", change, number, at=0) for number, change in enumerate(changes)]
         self.items = {name: Message(name, "user", [InputText(name)]) for name in ("theirs", "amended")}
         self.errors: list[Exception] = []
+        self.fails_behind = -1
+        self.asked: list[int] = []
 
     async def read(self, principal: Principal, conversation_id: str, *, after: int) -> Sequence[LogEvent]:
-        if self.errors:
+        self.asked.append(after)
+        if self.errors and after > self.fails_behind:
             raise self.errors.pop(0)
         return [event for event in self.events if event.number > after][:2]
 
@@ -104,8 +107,10 @@ async def test_a_log_that_cannot_be_read_is_tried_again_from_where_it_was(monkey
     monkeypatch.setattr(learn_of_others, "RETRY_S", 0.01)
     log, session = Log(*HISTORY), Session()
     log.errors = [Unavailable("away"), Unavailable("away")]
+    log.fails_behind = 3
     assert len(await learned(log, session)) == 2
     assert session.told == ["+theirs", "-gone"]
+    assert log.asked[:6] == [0, 2, 4, 4, 4, 6]
 
 
 @pytest.mark.parametrize("error", [Gone("kept no more"), Conflict("ahead")])

@@ -182,6 +182,29 @@ def test_calls_and_their_outputs_images_and_system_words_are_written() -> None:
     assert (items[3].role, text_of(items[3]), len(items)) == ("system", "Be.", 4)
 
 
+def called(item_id: str, call_id: str) -> Event:
+    return {"id": item_id, "type": "function_call", "name": "f", "call_id": call_id, "arguments": "{}"}
+
+
+def test_a_call_is_written_with_its_output_and_never_alone() -> None:
+    session = Session()
+    for item_id, call_id in (("c", "c1"), ("d", "c2"), ("e", "c3")):
+        session.add({**called(item_id, call_id), "status": "in_progress"})
+        for kind in ("conversation.item.done", "response.output_item.done"):
+            session.tell(kind, item={**called(item_id, call_id), "status": "completed"})
+            assert session.record.due() == []
+    session.type("m")
+    assert [item_id_of(entry) for entry in session.record.due()] == ["m"]
+    assert [item.id for item in session.record.unanswered] == ["c", "d", "e"]
+    session.tell("conversation.item.deleted", item_id="d")
+    assert session.record.due() == [Remove("d")]
+    session.add({"id": "o", "type": "function_call_output", "call_id": "c1", "output": "on"})
+    session.add({"id": "x", "type": "function_call_output", "call_id": "unknown", "output": "on"})
+    assert [item_id_of(entry) for entry in session.record.due()] == ["c", "o", "x"]
+    session.tell("conversation.item.done", item={**called("c", "c1"), "status": "completed"})
+    assert session.record.end() == []
+
+
 def test_what_is_deleted_is_not_written_or_taken_out() -> None:
     session = Session(given={"old"})
     session.speak("a")

@@ -1,12 +1,16 @@
 """One history of voice and text: what is said in a session that is bound to a conversation is kept there."""
 
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 
 import anyio
 import openai
 import pytest
+from openai.types.realtime.realtime_conversation_item_user_message_param import Content
 
+from chatbackend.adapters.realtime.history import MAX_ITEMS
 from tests.integration.realtime.conftest import VENDOR_KEY
 from tests.support import sdk
 from tests.support.realtime_client import Event, RealtimeClient, realtime
@@ -190,6 +194,19 @@ async def test_a_call_is_kept_with_its_output_and_given_to_the_next_session(
     assert told[1]["arguments"] == items[1]["arguments"]
 
 
+async def test_a_call_that_nobody_answered_does_not_stand_in_the_way_of_a_text_turn(
+    running: Server, client: openai.AsyncOpenAI, texts: Upstream
+) -> None:
+    made = await client.conversations.create()
+    lamp: Event = {"type": "function", "name": "lamp", "parameters": {"type": "object", "properties": {}}}
+    async with realtime(running, path(made.id, "openai/realtime-call")) as talk:
+        await talk.send({"type": "session.update", "session": {"type": "realtime", "tools": [lamp]}})
+        await talk.ask("Light!")
+    assert len(await items_until(client, made.id, 1)) == 1
+    await client.responses.create(model="llama31/scripted-n4", input="Never mind", conversation=made.id)
+    assert [each["role"] for each in texts.calls[-1].asked.messages] == ["user", "user"]
+
+
 async def test_conversations_of_nobody_and_of_others_are_not_found_before_the_upgrade(
     running: Server, client: openai.AsyncOpenAI
 ) -> None:
@@ -278,6 +295,55 @@ async def test_two_sessions_of_one_conversation_are_one_history(running: Server,
     asked = [words_of(item) for item in items if item["role"] == "user"]
     assert asked == [f"Question {number}" for number in range(4)]
     assert len({item["id"] for item in items}) == 8
+
+
+async def test_a_session_goes_on_while_the_database_takes_nothing_and_is_kept_when_it_does(
+    running: Server, client: openai.AsyncOpenAI
+) -> None:
+    made = await client.conversations.create()
+    async with realtime(running, path(made.id)) as talk:
+        await talk.recv()
+        with closing(sqlite3.connect(running.data / "truth.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(3):
+                await talk.ask(f"Question {number}")
+            assert await items_of(client, made.id) == []
+            other.execute("ROLLBACK")
+        items = await items_until(client, made.id, 6)
+        await talk.ask("Question 3")
+        items = await items_until(client, made.id, 8)
+    assert [words_of(item) for item in items if item["role"] == "user"] == [f"Question {number}" for number in range(4)]
+    assert len({item["id"] for item in items}) == 8
+
+
+async def test_the_official_client_speaks_in_a_conversation(running: Server, client: openai.AsyncOpenAI) -> None:
+    made = await client.conversations.create()
+    query = {"conversation": made.id}
+    async with client.realtime.connect(model="openai/realtime", extra_query=query) as connection:
+        content: list[Content] = [{"type": "input_text", "text": "Hello"}]
+        await connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        await connection.response.create()
+        with anyio.fail_after(10):
+            while (await connection.recv()).type != "response.done":
+                pass
+    assert [item["role"] for item in await items_until(client, made.id, 2)] == ["user", "assistant"]
+
+
+async def test_a_long_conversation_is_given_from_its_newest_items_on(
+    running: Server, client: openai.AsyncOpenAI, provider: RealtimeUpstream
+) -> None:
+    made = await client.conversations.create()
+    for first in range(0, MAX_ITEMS + 20, 20):
+        items: list[Event] = [
+            {"type": "message", "role": "user", "content": f"w{number}"} for number in range(first, first + 20)
+        ]
+        await client.conversations.items.create(made.id, items=[], extra_body={"items": items})
+    async with realtime(running, path(made.id)) as talk:
+        await talk.recv()
+        await talk.ask("And now?")
+        await items_until(client, made.id, MAX_ITEMS + 22)
+    said = [item["content"][0]["text"] for item in given(provider.sessions[-1])]
+    assert said == [*(f"w{number}" for number in range(20, MAX_ITEMS + 20)), "And now?"]
 
 
 async def test_a_session_that_is_open_learns_of_a_text_turn_and_of_other_sessions(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chatbackend.adapters.api.items import NewId
 from chatbackend.adapters.realtime.frames import Event, as_list, as_object
 from chatbackend.adapters.realtime.spoken import PCM_PER_MS, Spoken, per_ms
-from chatbackend.domain.items import FunctionCall, Item
+from chatbackend.domain.items import FunctionCall, FunctionCallOutput, Item
 from chatbackend.domain.records import Amend, Append, Entry, Remove
 
 TRANSCRIPT_S = 10.0  # that words may take to be written down, once they were said
@@ -64,6 +64,7 @@ class Record:
     def __init__(self, new_id: NewId, given: set[str] | None = None) -> None:
         self._new_id = new_id
         self._given = given if given is not None else set[str]()
+        self._calls: dict[str, _Row] = {}  # that wait for their outputs: one alone no provider takes back
         self._spare: dict[str, None] = {}  # the ids that items of the session may have in the conversation
         self._rows: dict[str, _Row] = {}
         self._pending: list[_Row] = []  # in the session's order
@@ -84,6 +85,11 @@ class Record:
     def own(self) -> Collection[str]:
         """The ids of the session's own items."""
         return self._rows.keys()
+
+    @property
+    def unanswered(self) -> list[Item]:
+        """The calls whose outputs are not there yet."""
+        return [row.item for row in self._calls.values() if row.item is not None]
 
     @property
     def settled(self) -> bool:
@@ -124,6 +130,7 @@ class Record:
         """Take out an item."""
         self._given.discard(item_id)
         row = self._rows.pop(item_id, None)
+        self._calls = {call_id: call for call_id, call in self._calls.items() if call is not row}
         if row is not None and not row.settled:
             self._pending.remove(row)
         else:
@@ -215,7 +222,16 @@ class Record:
         return now >= row.due_at
 
     def _settle(self, row: _Row) -> None:
-        row.settled = True
+        """Write an item whose time has come: a call not before its output, right in front of it."""
+        row.settled, item = True, row.item
+        if isinstance(item, FunctionCall):
+            self._calls[item.call_id] = row
+            return
+        if isinstance(item, FunctionCallOutput) and (call := self._calls.pop(item.call_id, None)) is not None:
+            self._write(call)
+        self._write(row)
+
+    def _write(self, row: _Row) -> None:
         self._entries += [Append(item, self._spared("rs")) for item in row.before]
         self._given.update(item.id for item in row.before)
         self._amend(row)
@@ -223,7 +239,7 @@ class Record:
     def _amend(self, row: _Row) -> None:
         """Have an item whose time has come be written as it is now, if it is not."""
         item = row.item
-        if row.settled and item is not None and item != row.written:
+        if row.settled and row not in self._calls.values() and item is not None and item != row.written:
             self._entries.append(Append(item, self._spared("msg")) if row.written is None else Amend(item))
             row.written = item
 

@@ -14,7 +14,7 @@ from chatbackend.adapters.realtime.relay.provider import Provider
 from chatbackend.adapters.realtime.relay.renewal import AGAIN_S, LAST_S, LEAD_S, MAX_UNANSWERED, Renewal
 from chatbackend.domain.items import InputText, Message
 from chatbackend.domain.realtime import SESSION_S, Dialect, Ended, Terms
-from chatbackend.domain.records import Amend, Append
+from chatbackend.domain.records import Amend, Append, item_id_of
 from tests.adapters.realtime.relay.test_core import APPEND, CREATE, SESSION, call, created, done, of, relay, shown, told
 
 Event = dict[str, Any]
@@ -280,6 +280,11 @@ def test_a_call_that_waits_for_its_output_goes_along() -> None:
     says(session, "conversation.item.done", item={**item, "status": "completed"})
     given = [event["item"] for event in move(next_one(session))[1:]]
     assert [each["type"] for each in given] == ["message", "function_call"]
+    output: Event = {"id": "item_o", "type": "function_call_output", "call_id": "c1", "output": "on"}
+    (keep,) = [action for action in says(session, "conversation.item.added", item=output) if isinstance(action, Keep)]
+    assert [item_id_of(entry) for entry in keep.entries] == ["item_c", "item_o"]
+    given = [event["item"]["id"] for event in move(next_one(session))[1:]]
+    assert given == ["m0", "item_c", "item_o"]
 
 
 def test_what_is_amended_and_deleted_goes_along_so() -> None:

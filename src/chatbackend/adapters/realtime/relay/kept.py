@@ -52,6 +52,7 @@ class Kept:
 
     def again(self) -> list[Event]:
         """Return what the provider is told in its next session, as `begin` does; the client is not shown it."""
+        self._items += self._record.unanswered
         told = self._given(history.fitting(self._items, awaits=True))
         self._unseen = {item.id for item in self._items}
         return told
@@ -145,10 +146,10 @@ class Kept:
         """Keep at hand what the next session would be given."""
         for entry in entries if self.renewal is not None else ():
             place = next((at for at, item in enumerate(self._items) if item.id == item_id_of(entry)), None)
-            if isinstance(entry, Append):
-                self._items.append(entry.item)
-            elif place is not None:
+            if place is not None:
                 self._items[place : place + 1] = [] if isinstance(entry, Remove) else [entry.item]
+            elif isinstance(entry, Append):
+                self._items.append(entry.item)
         if len(self._items) > 2 * history.MAX_ITEMS:
             self._items = history.fitting(self._items, awaits=True)
         return entries
