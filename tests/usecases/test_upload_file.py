@@ -138,6 +138,13 @@ async def test_content_whose_row_is_refused_is_deleted_again(taken: Taken) -> No
     assert taken.blobs.contents == {}
 
 
+async def test_content_stays_whose_row_may_have_been_committed(taken: Taken) -> None:
+    taken.files.failure = Unavailable("The database went away.", code="database_unavailable")
+    with pytest.raises(Unavailable):
+        await taken.take(b"hello")
+    assert list(taken.blobs.contents.values()) == [b"hello"]
+
+
 async def test_a_repeated_upload_gets_the_first_file_and_keeps_no_second_content(taken: Taken) -> None:
     taken.files.earlier = stored("file_earlier")
     file = await taken.take(b"hello")

@@ -96,7 +96,8 @@ async def build(settings: Settings) -> AsyncGenerator[App, None]:
         else:
             engines.share(base, engine)
         base.tasks(partial(base.files.queue.run, base.files.work), name="worker")
-        base.tasks(base.files.sweep, name="blob sweep")
+        left = await base.files.blobs.keys()  # before anybody can upload: what comes now is not named yet, either
+        base.tasks(partial(base.files.sweep, left), name="blob sweep")
         base.tasks(Housekeeping(base.truth, base.stores.local_log, base.clock.now, report).run, name="housekeeping")
         yield app
 

@@ -1,6 +1,6 @@
 """Files composed: uploads, indexing and search on the data folder."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -53,7 +53,8 @@ class FileParts:
     routes: Callable[[], list[Route]]
     queue: EmbeddedQueue
     work: DoJob
-    sweep: Callable[[], Awaitable[None]]
+    blobs: LocalBlobs
+    sweep: SweepBlobs
     embedder: MiniLM | None
 
 
@@ -92,8 +93,14 @@ async def files(
         *StoreFileRoutes(manage, stored=store_files, texts=stored, clock=clock, new_id=new_id).routes(),
     ]
 
-    async def sweep() -> None:
-        await SweepBlobs(blobs, stored)(await blobs.keys())
-
     attachments = ReadAttachment(stored, blobs, changes)
-    return FileParts(search, attachments, lambda: routes, queue, DoJob(index, clean_up, delete), sweep, embedder)
+    return FileParts(
+        search,
+        attachments,
+        lambda: routes,
+        queue,
+        DoJob(index, clean_up, delete),
+        blobs,
+        SweepBlobs(blobs, stored),
+        embedder,
+    )

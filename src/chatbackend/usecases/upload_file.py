@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from chatbackend.domain.errors import ChatError, InvalidRequest, TooLarge, Unprocessable
+from chatbackend.domain.errors import ChatError, InvalidRequest, TooLarge, Unavailable, Unprocessable
 from chatbackend.domain.files import FileRejected, Format
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.uploads import File, UploadPurpose
@@ -165,7 +165,9 @@ class UploadFile:
             )
             try:
                 kept = await self._files.add(principal, file, once(blob))
-            except BaseException:
+            except Unavailable:  # it may be committed all the same: what nothing names is swept at the next start
+                raise
+            except ChatError:
                 await self._blobs.delete(blob.key)
                 raise
             if kept.id != file.id:
