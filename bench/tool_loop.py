@@ -1,10 +1,11 @@
 """What a tool loop costs over HTTP and over one WebSocket to its provider, measured in turn in the same run.
 
-    .venv/bin/python bench/tool_loop.py --turns 20 --rounds 5
+    .venv/bin/python bench/tool_loop.py --turns 20 --rounds 5 [--line-ms 20 --line-mbit 20]
 
 Two servers of ours ask the tests' scripted upstream in TLS, one over each transport. A loop is a question, then turns
 that each give the output of the call before; its client waits for every turn. Once with one loop at a time (latency),
-once with many side by side (CPU). Bytes are those of the JSON that the upstream is told.
+once with many side by side (CPU). Bytes are those of the JSON that the upstream is told. With `--line-ms` a line of
+that delay one way, and of `--line-mbit` each way, lies between servers and upstream (`line.py`), the same for both.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,16 @@ def certified(folder: Path) -> tuple[Path, Path]:
     command += ["-keyout", str(key), "-out", str(cert), "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603  # the words are above
     return key, cert
+
+
+@contextmanager
+def far_away(port: int, options: argparse.Namespace) -> Generator[str]:
+    """Lay a line before the upstream on this port; give the address of its end here."""
+    own = free_port()
+    start = [sys.executable, str(ROOT / "bench/line.py"), "--port", str(own), "--to", str(port)]
+    start += ["--ms", str(options.line_ms), "--mbit", str(options.line_mbit)]
+    with running(Server("line", f"https://127.0.0.1:{own}", start=start)) as line:
+        yield line.server.url
 
 
 def words(characters: int) -> str:
@@ -153,6 +165,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loops", type=int, default=16, help="side by side")
+    parser.add_argument("--line-ms", type=float, default=0.0, help="delay of a line to the provider, one way")
+    parser.add_argument("--line-mbit", type=float, default=20.0, help="what that line carries a second, each way")
     parser.add_argument("--characters", type=int, default=4000, help="of each tool's output, and of the instructions")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -162,7 +176,8 @@ def main() -> None:
         script += ["--tls", str(key), str(cert)]
         upstream = Server("upstream", f"https://127.0.0.1:{port}", start=script)
         stack.enter_context(running(upstream))
-        live = {name: stack.enter_context(running(ours(upstream.url, name, cert))) for name in ("http", "websocket")}
+        there = stack.enter_context(far_away(port, options)) if options.line_ms else upstream.url
+        live = {name: stack.enter_context(running(ours(there, name, cert))) for name in ("http", "websocket")}
         found = asyncio.run(measure(live, options))
         sent = asyncio.run(sent_bytes(upstream.url))
     report(found, sent)
