@@ -131,5 +131,5 @@ async def test_only_an_index_job_that_is_given_up_is_shown(world: World) -> None
 async def test_contents_that_no_file_names_are_swept(world: World) -> None:
     strays = [f"blob_stray{n}" for n in range(SLICE + 5)]
     world.blobs.contents |= dict.fromkeys(strays, b"")
-    assert await SweepBlobs(world.blobs, world.files)(await world.blobs.keys()) == len(strays)
+    await SweepBlobs(world.blobs, world.files)(await world.blobs.keys())
     assert world.blobs.contents == {"blob_1": b"hello"}

@@ -14,14 +14,11 @@ class SweepBlobs:
         self._blobs = blobs
         self._files = files
 
-    async def __call__(self, keys: Sequence[str]) -> int:
-        """Delete those of `keys` that nothing names; return how many."""
-        swept = 0
+    async def __call__(self, keys: Sequence[str]) -> None:
+        """Delete those of `keys` that nothing names."""
         for start in range(0, len(keys), SLICE):
             asked = keys[start : start + SLICE]
             known = await self._files.known_blobs(asked)
             for key in asked:
                 if key not in known:
                     await self._blobs.delete(key)
-                    swept += 1
-        return swept
