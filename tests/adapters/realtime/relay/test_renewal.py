@@ -280,6 +280,8 @@ def test_a_call_that_waits_for_its_output_goes_along() -> None:
     says(session, "conversation.item.done", item={**item, "status": "completed"})
     given = [event["item"] for event in move(next_one(session))[1:]]
     assert [each["type"] for each in given] == ["message", "function_call"]
+    given = [event["item"] for event in move(next_one(session))[1:]]  # a call may be answered much later
+    assert [each["id"] for each in given] == ["m0", "item_c"]
     output: Event = {"id": "item_o", "type": "function_call_output", "call_id": "c1", "output": "on"}
     (keep,) = [action for action in says(session, "conversation.item.added", item=output) if isinstance(action, Keep)]
     assert [item_id_of(entry) for entry in keep.entries] == ["item_c", "item_o"]
