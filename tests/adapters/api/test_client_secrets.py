@@ -58,6 +58,14 @@ def test_a_session_is_shown_as_it_begins_but_never_what_it_is_held_to() -> None:
             "chatbackend.instructions",
             "unsupported_parameter",
         ),
+        *(
+            (
+                {"session": {"type": "transcription"}, "chatbackend": {name: value}},
+                f"chatbackend.{name}",
+                "unsupported_parameter",
+            )
+            for name, value in (("conversation", "conv_1"), ("renew", True))
+        ),
         ({"session": {"type": "transcription", "audio": {"input": {"transcription": {"model": 1}}}}}, "session", None),
         ({"session": {"type": "other"}}, "session", None),
         ({"session": {"type": "translation", "model": "m"}}, "session.type", "unsupported_value"),
@@ -120,6 +128,7 @@ def test_a_secret_for_translations_is_for_both_of_its_models() -> None:
         ({"session": {"model": "m", "type": "realtime"}}, "session.type"),
         ({"session": {"model": "m"}, "chatbackend": {"client_tools": []}}, "chatbackend.client_tools"),
         ({"session": {"model": "m"}, "chatbackend": {"max_tokens": 9}}, "chatbackend.max_tokens"),
+        ({"session": {"model": "m"}, "chatbackend": {"renew": True}}, "chatbackend.renew"),
     ],
 )
 def test_what_a_translation_cannot_have_is_refused(body: dict[str, Any], param: str) -> None:

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from chatbackend.adapters.realtime.calls import MAX_BYTES, Offer, call_id, configured, form, opened, read, sealed
+from chatbackend.adapters.realtime.calls import (
+    MAX_BYTES,
+    Offer,
+    call_id,
+    configured,
+    form,
+    opened,
+    read,
+    refuse_memory,
+    sealed,
+)
 from chatbackend.adapters.wire.multipart import Field, MultipartLimits, MultipartReader
 from chatbackend.domain.errors import ChatError, Forbidden, InvalidRequest, NotFound, TooLarge
 from chatbackend.domain.identity import Principal
@@ -81,6 +91,8 @@ def test_a_call_begins_as_its_secret_says_and_as_its_client_asks(
         ({"model": "m"}, Terms(instructions="x"), Forbidden),
         ({"model": "m"}, Terms(vector_stores=("vs",)), Forbidden),
         ({"model": "m"}, Terms(client_tools=()), Forbidden),
+        ({"model": "m"}, Terms(conversation="conv_1"), Forbidden),
+        ({"model": "m"}, Terms(renew=True), Forbidden),
     ],
 )
 def test_what_a_call_cannot_be_is_refused(given: dict[str, Any], terms: Terms, error: type[ChatError]) -> None:
@@ -116,3 +128,12 @@ def test_a_call_is_joined_by_its_id_alone() -> None:
     for query in ({"call_id": ["c"], "model": ["m"]}, {"call_id": ["c"], "intent": ["x"]}, {"call_id": ["c", "d"]}):
         with pytest.raises(InvalidRequest):
             call_id(query)
+
+
+@pytest.mark.parametrize("name", ["conversation", "renew"])
+def test_a_call_is_kept_nowhere_and_does_not_say_that_it_is(name: str) -> None:
+    refuse_memory({"model": ["m"]})
+    for ask in (refuse_memory, call_id):
+        with pytest.raises(InvalidRequest) as refused:
+            ask({"call_id": ["c"], name: ["1"]})
+        assert (refused.value.param, refused.value.code) == (name, "unsupported_parameter")

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -14,16 +15,17 @@ import anyio.lowlevel
 import pytest
 
 from chatbackend.adapters.realtime.handshake import Handshake
+from chatbackend.adapters.realtime.relay.renewal import LEAD_S
 from chatbackend.adapters.realtime.upstreams import RealtimeAddress
 from chatbackend.domain.identity import ClientSecret, Principal
 from chatbackend.domain.passages import Passage
-from chatbackend.domain.realtime import Terms
+from chatbackend.domain.realtime import SESSION_S, Terms
 from chatbackend.domain.responses import FileSearch
 from chatbackend.domain.routing import Health, Route, Target
 from chatbackend.domain.usage import Settlement
 from chatbackend.infra.models.credentials import fixed
 from chatbackend.infra.models.realtime_upstream import RealtimeUpstream
-from chatbackend.infra.system import SystemClock, report
+from chatbackend.infra.system import report
 from chatbackend.infra.web.draining import Draining
 from chatbackend.infra.web.http import Message, Request, Scope
 from chatbackend.infra.web.key_watch import KeyWatch
@@ -48,10 +50,11 @@ class Ledger:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.paid: list[str] = []
+        self.gate: anyio.Event | None = None  # until which nothing is written
 
     def started(self, principal: Principal, call: Call) -> Awaitable[None]:
         self.begun.append(call.id)
-        return anyio.lowlevel.checkpoint()
+        return anyio.lowlevel.checkpoint() if self.gate is None else self.gate.wait()
 
     def settled(self, call: Call, settlement: Settlement) -> None:
         self.paid.append(call.id)
@@ -78,11 +81,22 @@ class Models:
         return [self._only.name]
 
 
+class Later:
+    """The time, as much later as the test says."""
+
+    def __init__(self) -> None:
+        self.by_s = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.by_s
+
+
 @dataclass
 class Stage:
     """A session, its client, and a search that waits for the test."""
 
     provider: Provider
+    clock: Later = field(default_factory=Later)
     heard: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     ledger: Ledger = field(default_factory=Ledger)
     asked: anyio.Event = field(default_factory=anyio.Event)
@@ -113,7 +127,7 @@ class Stage:
                 await anyio.sleep(0.01)
         return found[0]
 
-    async def serve(self, tool_s: float) -> None:
+    async def serve(self, tool_s: float, *, renew: bool = False) -> None:
         url = f"ws{self.provider.url.removeprefix('http')}/v1/realtime?model=realtime-call"
         talker = RealtimeUpstream(RealtimeAddress(url), fixed({}), _no_tls)
         numbers = count()
@@ -135,7 +149,7 @@ class Stage:
             report=report,
             watch=KeyWatch(still_valid, report, time.time),
             draining=Draining(),
-            clock=SystemClock(),
+            clock=self.clock,
             new_id=new_id,
             max_frame_bytes=2**20,
             ping_s=20,
@@ -144,7 +158,7 @@ class Stage:
         scope: Scope = {"headers": [], "query_string": b"", "path": "/v1/realtime"}
         me = Principal("t", "a", "a", "key", secret=SECRET)
         request = Request(scope, self.receive, self.take, {}, me, "req_1")
-        await RelayedSessions(ports)(request, Handshake("openai/realtime-call", "ga", None))
+        await RelayedSessions(ports)(request, Handshake("openai/realtime-call", "ga", None, renew=renew))
 
 
 def _no_tls() -> Any:  # noqa: ANN401 - never called
@@ -199,3 +213,32 @@ async def test_a_session_that_ends_while_a_tool_works_ends_the_tool() -> None:
     with anyio.fail_after(10):
         async with stage(tool_s=15):
             pass
+
+
+async def test_what_is_said_while_a_move_waits_for_the_ledger_goes_to_the_next_session() -> None:
+    async with Provider() as provider, anyio.create_task_group() as group:
+        played = Stage(provider)
+        group.start_soon(partial(played.serve, 15, renew=True))
+        await played.hears("session.created")
+        old, heard = provider.sessions[0], "conversation.item.input_audio_transcription.completed"
+        transcribed = {"type": "realtime", "audio": {"input": {"transcription": {"model": "scribe"}}}}
+        speech = {"id": "item_u", "type": "message", "role": "user", "content": [{"type": "input_audio"}]}
+        played.clock.by_s = SESSION_S - LEAD_S / 2
+        await old.say(json.dumps({"type": "session.updated", "session": transcribed}))
+        await old.say(json.dumps({"type": "conversation.item.added", "item": {**speech, "status": "completed"}}))
+        new = await provider.session(1)
+        await anyio.sleep(0.2)
+        assert new.received == []
+        written = played.ledger.gate = anyio.Event()
+        words = {"item_id": "item_u", "content_index": 0, "transcript": "Tea", "usage": None}
+        await old.say(json.dumps({"type": heard, **words}))
+        with anyio.fail_after(10):
+            while not played.ledger.begun:  # noqa: ASYNC110 - polled
+                await anyio.sleep(0.01)
+        await played.say(type="conversation.item.create", item={"id": "mine", "type": "message"})
+        await anyio.sleep(0.2)
+        written.set()
+        await new.got(2)
+        assert [event.get("item", {}).get("id") for event in new.events] == [None, "item_u", "mine"]
+        assert "mine" not in str(old.events)
+        await played.leave()

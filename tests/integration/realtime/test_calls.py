@@ -233,7 +233,9 @@ async def test_a_call_that_has_used_its_tokens_is_ended(calling: Server, front: 
     await ended(front, number)
 
 
-@pytest.mark.parametrize("held", [{"instructions": "Canary."}, {"client_tools": []}, {"vector_store_ids": ["vs_1"]}])
+@pytest.mark.parametrize(
+    "held", [{"instructions": "Canary."}, {"client_tools": []}, {"vector_store_ids": ["vs_1"]}, {"renew": True}]
+)
 async def test_what_could_not_be_held_in_a_call_refuses_it(
     calling: Server, front: RealtimeCallsUpstream, held: dict[str, object]
 ) -> None:
@@ -242,6 +244,8 @@ async def test_what_could_not_be_held_in_a_call_refuses_it(
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "unsupported_in_calls")
     other = await posted(calling, OFFER, await secret(calling, {"type": "transcription"}))
     assert (other.status_code, other.json()["error"]["code"]) == (403, "session_type_not_allowed")
+    kept = await posted(calling, OFFER, await secret(calling), query="?model=azure/voice&renew=1")
+    assert (kept.status_code, kept.json()["error"]["param"]) == (400, "renew")
     assert len(front.offers) == before
 
 

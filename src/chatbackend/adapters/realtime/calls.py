@@ -55,7 +55,8 @@ def configured(offer: Offer, terms: Terms, model: str | None) -> tuple[str, Even
     What a secret hides or forbids could not be held there: the events of a call never pass us. Raises: InvalidRequest,
     Forbidden.
     """
-    if terms.instructions or terms.vector_stores or terms.client_tools is not None:
+    held = terms.instructions or terms.vector_stores or terms.conversation or terms.renew
+    if held or terms.client_tools is not None:
         message = "What this client secret holds sessions to cannot be held in a call: its events do not pass here."
         raise Forbidden(message, code="unsupported_in_calls")
     if terms.kind not in (None, "realtime"):
@@ -101,14 +102,23 @@ def opened(value: str, caller: Principal, key: bytes) -> RealtimeCall:
 
 
 def call_id(query: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the call that a handshake wants to join. Raises: InvalidRequest where it names a model, too."""
+    """Return the call that a handshake wants to join. Raises: InvalidRequest where it names a model or more, too."""
     found = query.get("call_id")
     if found is None:
         return None
+    refuse_memory(query)
     if "model" in query or "intent" in query or len(found) > 1:
         message = "A call is joined by its id alone: it has its model."
         raise InvalidRequest(message, param="call_id", code="unsupported_parameter")
     return found[0]
+
+
+def refuse_memory(query: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what no call can have. Raises: InvalidRequest."""
+    for name in ("conversation", "renew"):
+        if name in query:
+            message = "Calls are kept in no conversation, and not renewed: their events do not pass here."
+            raise InvalidRequest(message, param=name, code="unsupported_parameter")
 
 
 def _tag(said: bytes, owner: Principal, key: bytes) -> bytes:

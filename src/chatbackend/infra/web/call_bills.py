@@ -73,13 +73,17 @@ class CallBills:
                 await self._ports.calling.hang_up(call)
 
     async def _listen(self, caller: Principal, call: RealtimeCall, max_tokens: int | None) -> bool:
-        """Listen to the end of a call; return whether its tokens are used."""
+        """Listen to the end of a call; return whether it is to be ended: its tokens are used, or no ledger takes it."""
         try:
             opened = await self._beside(call)
         except ChatError as error:
             _log.warning("a call is not billed", deployment=call.deployment, owner=caller.owner, exc_info=error)
             return False
-        return await _Listener(self._ports, caller, opened).listen(max_tokens)
+        try:
+            return await _Listener(self._ports, caller, opened).listen(max_tokens)
+        except ChatError as error:
+            _log.error("a call that cannot be billed is ended", owner=caller.owner, why=error.message)
+            return True
 
     async def _beside(self, call: RealtimeCall) -> OpenedRealtime:
         """Open a socket beside a call, which the provider may not know everywhere yet. Raises: UpstreamError."""

@@ -42,6 +42,7 @@ class RealtimeCallRoutes:
     async def create(self, request: Request) -> None:
         """Make a call over WebRTC: an offer of a session in, the provider's answer out."""
         _refuse_key(request)
+        calls.refuse_memory(request.query)
         caller = request.principal
         terms = FREE if caller.secret is None else caller.secret.terms
         offer = calls.read(request.headers.get("content-type", ""), await request.body(calls.MAX_BYTES))

@@ -203,7 +203,10 @@ class _Session:
     def _move(self, first: Sequence[Action]) -> None:
         """Go on in the session that was opened; the old one is hung up on."""
         old, self._opened, self._next = self._opened, self._next, None
-        ready = self._ready = anyio.Event()
+        before, ready = self._ready, anyio.Event()
+        self._ready = ready
+        if before is not None:
+            before.set()
         self._group.start_soon(self._guarded, partial(self._catch_up, first, ready))
         if self._opened is not None:
             self._group.start_soon(self._guarded, partial(self._hear, self._opened))
@@ -232,10 +235,12 @@ class _Session:
 
     async def learn(self, item: Item) -> None:
         """See `Mind.learn`."""
+        await self._in_turn()
         await self._do(self._relay.learned(item))
 
     async def forget(self, item_id: str) -> None:
         """See `Mind.forget`."""
+        await self._in_turn()
         await self._do(self._relay.forgotten(item_id))
 
     async def _open(self) -> OpenedRealtime:
@@ -259,12 +264,18 @@ class _Session:
                 return await self._do(self._relay.client_left(Ended(message.get("code") or 1005)))
             text: str | None = message.get("text")
             frame: Frame = message["bytes"] if text is None else text
-            if self._ready is not None and self._opened is not None:  # what came before it goes first
-                await self._ready.wait()
+            await self._in_turn()
             await self._do(self._relay.client_said(frame))
+
+    async def _in_turn(self) -> None:
+        """Return once the provider was told what comes first."""
+        while self._ready is not None and self._opened is not None:
+            await self._ready.wait()
 
     async def _do(self, actions: Sequence[Action]) -> None:
         """Do these in order, each once there is room for it. Raises: SlowConsumer, ChatError."""
+        if actions and isinstance(actions[-1], Move):  # it is decided: nothing goes to the old session from now on
+            self._ready = anyio.Event()
         for action in actions:
             if isinstance(action, ToClient):
                 if not self._box.add(action.frame):

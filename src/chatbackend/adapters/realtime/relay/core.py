@@ -225,6 +225,9 @@ class Relay:
             if renewal.may_dial(self._now):
                 return [Renew()]
             return self._expired()
+        if renewal is not None and not self._closed and renewal.settling and renewal.may_dial(self._now):
+            self._provider = None  # which ended before it took up the session: while it waited for that, it may be
+            return [Renew()]
         secrets = () if self._provider is None else self._provider.secrets
         return self._close(for_client(ended, secrets), Ended(1000))
 

@@ -52,7 +52,8 @@ class Kept:
 
     def again(self) -> list[Event]:
         """Return what the provider is told in its next session, as `begin` does; the client is not shown it."""
-        self._items += self._record.unanswered
+        there = {item.id for item in self._items}
+        self._items += [call for call in self._record.unanswered if call.id not in there]
         told = self._given(history.fitting(self._items, awaits=True))
         self._unseen = {item.id for item in self._items}
         return told
