@@ -153,6 +153,17 @@ async def test_a_start_goes_on_behind_a_damaged_entry(tmp_path: Path) -> None:
         assert await log.open("torn", fence=2) == 4
 
 
+async def test_no_number_is_used_again_whatever_half_of_the_spool_came_later(tmp_path: Path) -> None:
+    async with gated(tmp_path) as (log, _):
+        await log.open("torn", fence=1, fresh=True)
+    await anyio.to_thread.run_sync(leave, tmp_path, [("torn", 4, 1), ("torn", 0, 1), ("torn", 2, 2)])  # 1 is lost
+    data = bytearray(await anyio.to_thread.run_sync((tmp_path / "events.spool").read_bytes))
+    data[data.index(b"\xff0")] ^= 0x01
+    await anyio.to_thread.run_sync((tmp_path / "events.spool").write_bytes, bytes(data))
+    async with gated(tmp_path, reports=[]) as (log, _):
+        assert await log.open("torn", fence=2) == 5
+
+
 async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     reports: list[str] = []
     async with events_database(tmp_path) as database:

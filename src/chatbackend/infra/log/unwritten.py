@@ -165,8 +165,12 @@ class Unwritten:
 
     async def _use_up(self, rows: Sequence[Row]) -> None:
         """Have nobody use the numbers of these events again: somebody may have seen what is left out."""
-        used = {stream: (stream, events[-1][0] + 1, None) for stream, _, _, events in rows if events}
-        await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": _text(list(used.values()))}))
+        used = defaultdict[str, int](int)
+        for stream, _, _, events in rows:  # the later half of a spool may stand first in its file
+            if events:
+                used[stream] = max(used[stream], events[-1][0] + 1)
+        nexts = _text([(stream, following, None) for stream, following in used.items()])
+        await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": nexts}))
 
     async def run(self) -> None:
         """Write batch after batch until cancelled; then what still waits, unless that is refused: it stays kept."""
