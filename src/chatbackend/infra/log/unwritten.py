@@ -169,7 +169,13 @@ class Unwritten:
         for stream, _, _, events in rows:  # the later half of a spool may stand first in its file
             if events:
                 used[stream] = max(used[stream], events[-1][0] + 1)
-        nexts = _text([(stream, following, None) for stream, following in used.items()])
+        for stream, following in used.items():
+            error = await self._taken([(stream, following, None, ())], self._advance)
+            if error is not None:
+                self._report(f"numbers of {stream} that were seen may be used again", error)
+
+    async def _advance(self, rows: Sequence[Row]) -> None:
+        nexts = _text([(stream, following, ended_at) for stream, following, ended_at, _ in rows])
         await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": nexts}))
 
     async def run(self) -> None:
