@@ -120,6 +120,8 @@ def test_a_secret_for_translations_is_for_both_of_its_models() -> None:
         ({"session": {"model": "m", "type": "realtime"}}, "session.type"),
         ({"session": {"model": "m"}, "chatbackend": {"client_tools": []}}, "chatbackend.client_tools"),
         ({"session": {"model": "m"}, "chatbackend": {"max_tokens": 9}}, "chatbackend.max_tokens"),
+        ({"session": {"model": "m"}, "chatbackend": {"conversation": "conv_1"}}, "chatbackend.conversation"),
+        ({"session": {"model": "m"}, "chatbackend": {"renew": True}}, "chatbackend.renew"),
     ],
 )
 def test_what_a_translation_cannot_have_is_refused(body: dict[str, Any], param: str) -> None:
