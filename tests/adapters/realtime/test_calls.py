@@ -81,6 +81,7 @@ def test_a_call_begins_as_its_secret_says_and_as_its_client_asks(
         ({"model": "m"}, Terms(instructions="x"), Forbidden),
         ({"model": "m"}, Terms(vector_stores=("vs",)), Forbidden),
         ({"model": "m"}, Terms(client_tools=()), Forbidden),
+        ({"model": "m"}, Terms(conversation="conv_1"), Forbidden),
     ],
 )
 def test_what_a_call_cannot_be_is_refused(given: dict[str, Any], terms: Terms, error: type[ChatError]) -> None:

@@ -52,10 +52,10 @@ def read(content_type: str, body: bytes) -> Offer:
 def configured(offer: Offer, terms: Terms, model: str | None) -> tuple[str, Event]:
     """Return which model a call is with, by the name that was asked for, and its session without one.
 
-    What a secret hides or forbids could not be held there: the events of a call never pass us. Raises: InvalidRequest,
-    Forbidden.
+    What a secret hides or forbids could not be held there, and what is said not be kept: the events of a call never
+    pass us. Raises: InvalidRequest, Forbidden.
     """
-    if terms.instructions or terms.vector_stores or terms.client_tools is not None:
+    if terms.instructions or terms.vector_stores or terms.client_tools is not None or terms.conversation is not None:
         message = "What this client secret holds sessions to cannot be held in a call: its events do not pass here."
         raise Forbidden(message, code="unsupported_in_calls")
     if terms.kind not in (None, "realtime"):
