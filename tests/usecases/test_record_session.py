@@ -150,3 +150,9 @@ async def test_the_end_waits_only_so_long_and_says_what_is_lost(monkeypatch: pyt
     refused, told = session(Store(Unavailable("away")))
     await refused.finish([Remove("a")])
     assert told == ["1 items of a live session were not written down"]
+
+
+async def test_a_fault_at_the_end_is_told_and_keeps_nobody_from_closing() -> None:
+    recording, reports = session(Store(ValueError("a fault of ours")))
+    await recording.finish([Append(item("a"), "s")])
+    assert reports == ["1 items of a live session were not written down"]

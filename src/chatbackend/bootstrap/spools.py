@@ -10,6 +10,7 @@ from chatbackend.infra.db.ledger import replay
 from chatbackend.infra.db.spool import HALF_BYTES, Spool
 from chatbackend.infra.db.sqlite import SqliteDatabase
 from chatbackend.infra.db.transaction import Database
+from chatbackend.infra.system import report
 
 
 async def open_spool(folder: Path, truth: Database, stack: AsyncExitStack) -> Spool | None:
@@ -20,7 +21,7 @@ async def open_spool(folder: Path, truth: Database, stack: AsyncExitStack) -> Sp
     if not isinstance(truth, SqliteDatabase):
         return None
     spool = await spool_at(folder / "ledger.spool", stack)
-    await replay(truth, spool)
+    await replay(truth, spool, report)
     return spool
 
 

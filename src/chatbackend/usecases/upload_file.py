@@ -1,4 +1,7 @@
-"""Upload a file: checked and hashed while it streams in, kept only once it is whole; nothing is left of a failure."""
+"""Upload a file: checked and hashed while it streams in, kept only once it is whole; nothing is left of a refusal.
+
+Where nobody can tell whether it was committed its content stays, for the next start to judge.
+"""
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager

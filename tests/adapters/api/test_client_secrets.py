@@ -128,6 +128,7 @@ def test_a_secret_for_translations_is_for_both_of_its_models() -> None:
         ({"session": {"model": "m", "type": "realtime"}}, "session.type"),
         ({"session": {"model": "m"}, "chatbackend": {"client_tools": []}}, "chatbackend.client_tools"),
         ({"session": {"model": "m"}, "chatbackend": {"max_tokens": 9}}, "chatbackend.max_tokens"),
+        ({"session": {"model": "m"}, "chatbackend": {"conversation": "conv_1"}}, "chatbackend.conversation"),
         ({"session": {"model": "m"}, "chatbackend": {"renew": True}}, "chatbackend.renew"),
     ],
 )

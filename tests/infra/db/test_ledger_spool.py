@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from sqlalchemy import select
 
@@ -121,12 +122,36 @@ async def test_what_a_kill_leaves_in_the_spool_is_written_down_once(tmp_path: Pa
             ledger = Ledger(real, SystemClock(), report=silent, spawn=tasks)
             await ledger.started(ME, call(0))
             ledger.settled(call(0), Settlement(Usage(8, 9), "failed"))
-        await replay(real, spool)
+        await replay(real, spool, silent)
         found = {row["id"]: (row["status"], row["output_tokens"]) for row in await rows(real)}
         assert found == {"call_000": ("settled", 9), "call_001": ("settled", 4), "call_002": ("started", 0)}
         assert spool.rows() == []
-        await replay(real, spool)
+        await replay(real, spool, silent)
         assert len(await rows(real)) == 3
+
+
+async def test_a_damaged_row_is_told_of_and_hides_none_behind_it(tmp_path: Path, spool: Spool) -> None:
+    reports: list[str] = []
+    async with truth("sqlite", tmp_path) as real:
+        with anyio.CancelScope() as dies:
+            async with Tasks() as tasks:
+                ledger = Ledger(Shut(real), SystemClock(), report=silent, spawn=tasks, spool=spool)
+                for number in range(3):
+                    await ledger.started(ME, call(number))
+                dies.cancel()
+                await anyio.lowlevel.checkpoint()
+        await anyio.to_thread.run_sync(damage, tmp_path / "spool", b"call_001")
+        await replay(real, spool, lambda message, error: reports.append(f"{message}: {error}"))
+        assert [row["id"] for row in await rows(real)] == ["call_000", "call_002"]
+    assert reports == ["calls that an earlier process kept are lost: 1 damaged entries in the spool"]
+
+
+def damage(file: Path, what: bytes) -> None:
+    """Change a bit of what is in a file that others have mapped."""
+    with file.open("r+b") as opened:
+        at = opened.read().index(what)
+        opened.seek(at)
+        opened.write(bytes([what[0] ^ 0x01]))
 
 
 async def test_with_a_full_spool_a_call_waits_for_its_row_and_is_refused_where_none_can_be_written(

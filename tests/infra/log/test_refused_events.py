@@ -22,18 +22,18 @@ DONE = "response.output_text.done"
 
 
 @asynccontextmanager
-async def refusing(folder: Path, *, kinds: str = "%") -> AsyncGenerator[None]:
-    """Have the database refuse events of the stream `bad` for good, by a rule of its own."""
+async def refusing(folder: Path, *, kinds: str = "%", moves: bool = False) -> AsyncGenerator[None]:
+    """Have the database refuse events of the stream `bad` for good, by a rule of its own, or (`moves`) its head."""
 
     def refuse(rule: str) -> None:
         with closing(sqlite3.connect(folder / "events.db")) as connection:
             connection.execute(rule)
             connection.commit()
 
+    what = "UPDATE ON streams WHEN" if moves else f"INSERT ON events WHEN new.type LIKE '{kinds}' AND"
     await anyio.to_thread.run_sync(
         refuse,
-        "CREATE TRIGGER refuse BEFORE INSERT ON events "
-        f"WHEN new.response_id = 'bad' AND new.type LIKE '{kinds}' BEGIN SELECT RAISE(ABORT, 'never'); END",
+        f"CREATE TRIGGER refuse BEFORE {what} new.response_id = 'bad' BEGIN SELECT RAISE(ABORT, 'never'); END",
     )
     yield
     await anyio.to_thread.run_sync(refuse, "DROP TRIGGER refuse")
@@ -136,6 +136,20 @@ async def test_a_start_leaves_out_what_the_database_never_takes(tmp_path: Path) 
             pass  # nothing is left that could be refused at the next start
 
 
+async def test_a_start_goes_on_where_the_head_of_a_stream_is_refused(tmp_path: Path) -> None:
+    reports: list[str] = []
+    async with gated(tmp_path) as (log, _):
+        for name in ("good", "bad"):
+            await log.open(name, fence=1, fresh=True)
+    await anyio.to_thread.run_sync(leave, tmp_path, [("bad", 0, 3), ("good", 0, 3)])
+    async with refusing(tmp_path, moves=True), gated(tmp_path, reports=reports) as (log, _):
+        assert [each.split(":")[0] for each in reports] == [
+            "events of bad are refused by the database",
+            "numbers of bad that were seen may be used again",
+        ]
+        assert (await numbers(log, name="good"), await numbers(log, name="bad")) == ([0, 1, 2], [])
+
+
 async def test_a_start_goes_on_behind_a_damaged_entry(tmp_path: Path) -> None:
     reports: list[str] = []
     async with gated(tmp_path) as (log, _):
@@ -151,6 +165,17 @@ async def test_a_start_goes_on_behind_a_damaged_entry(tmp_path: Path) -> None:
         assert [each.rpartition(" ")[2] for each in reports] == ["lost", "read"]
         assert (await numbers(log, name="good"), await numbers(log, name="torn")) == ([0, 1], [0, 1])
         assert await log.open("torn", fence=2) == 4
+
+
+async def test_no_number_is_used_again_whatever_half_of_the_spool_came_later(tmp_path: Path) -> None:
+    async with gated(tmp_path) as (log, _):
+        await log.open("torn", fence=1, fresh=True)
+    await anyio.to_thread.run_sync(leave, tmp_path, [("torn", 4, 1), ("torn", 0, 1), ("torn", 2, 2)])  # 1 is lost
+    data = bytearray(await anyio.to_thread.run_sync((tmp_path / "events.spool").read_bytes))
+    data[data.index(b"\xff0")] ^= 0x01
+    await anyio.to_thread.run_sync((tmp_path / "events.spool").write_bytes, bytes(data))
+    async with gated(tmp_path, reports=[]) as (log, _):
+        assert await log.open("torn", fence=2) == 5
 
 
 async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

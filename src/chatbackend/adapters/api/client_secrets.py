@@ -18,6 +18,7 @@ from chatbackend.domain.realtime import SessionKind, Terms
 
 DEFAULT_S = 600
 MAX_INSTRUCTIONS = 32_768
+_OF_ANSWERS = ("instructions", "vector_store_ids", "client_tools", "show_sources", "conversation", "renew")
 
 
 class ExpiresAfter(Struct, forbid_unknown_fields=True):
@@ -164,7 +165,7 @@ def _begun(wanted: ClientSecretRequest, session: Mapping[str, Any]) -> Terms:
     if terms.kind == "translation" and terms.max_tokens is not None:
         message = "Nobody says how many tokens a translation uses."
         raise InvalidRequest(message, param="chatbackend.max_tokens", code="unsupported_parameter")
-    for name in ("instructions", "vector_store_ids", "client_tools", "conversation", "renew"):
+    for name in _OF_ANSWERS:
         if terms.kind != "realtime" and getattr(wanted.chatbackend, name, None) not in (None, False):
             message = "Nobody answers in such a session: it is held to nothing of this kind."
             raise InvalidRequest(message, param=f"chatbackend.{name}", code="unsupported_parameter")

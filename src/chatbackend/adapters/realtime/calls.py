@@ -52,8 +52,8 @@ def read(content_type: str, body: bytes) -> Offer:
 def configured(offer: Offer, terms: Terms, model: str | None) -> tuple[str, Event]:
     """Return which model a call is with, by the name that was asked for, and its session without one.
 
-    What a secret hides or forbids could not be held there: the events of a call never pass us. Raises: InvalidRequest,
-    Forbidden.
+    What a secret hides or forbids could not be held there, and what is said not be kept: the events of a call never
+    pass us. Raises: InvalidRequest, Forbidden.
     """
     held = terms.instructions or terms.vector_stores or terms.conversation or terms.renew
     if held or terms.client_tools is not None:

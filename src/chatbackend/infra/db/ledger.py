@@ -101,9 +101,12 @@ class _Batch:
         self.unkept.clear()
 
 
-async def replay(database: Database, spool: Spool) -> None:
+async def replay(database: Database, spool: Spool, report: Report) -> None:
     """Write down what an earlier process had in its spool, as far as it has not done so itself."""
     kept = spool.rows()
+    if spool.damaged:
+        error = ValueError(f"{spool.damaged} damaged entries in the spool")
+        report("calls that an earlier process kept are lost", error)
     begun, settled = ([row[1:] for row in kept if row[:1] == kind] for kind in (_A_BEGINNING, _A_SETTLEMENT))
 
     async def work(tx: Transaction) -> None:

@@ -165,8 +165,18 @@ class Unwritten:
 
     async def _use_up(self, rows: Sequence[Row]) -> None:
         """Have nobody use the numbers of these events again: somebody may have seen what is left out."""
-        used = {stream: (stream, events[-1][0] + 1, None) for stream, _, _, events in rows if events}
-        await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": _text(list(used.values()))}))
+        used = defaultdict[str, int](int)
+        for stream, _, _, events in rows:  # the later half of a spool may stand first in its file
+            if events:
+                used[stream] = max(used[stream], events[-1][0] + 1)
+        for stream, following in used.items():
+            error = await self._taken([(stream, following, None, ())], self._advance)
+            if error is not None:
+                self._report(f"numbers of {stream} that were seen may be used again", error)
+
+    async def _advance(self, rows: Sequence[Row]) -> None:
+        nexts = _text([(stream, following, ended_at) for stream, following, ended_at, _ in rows])
+        await self._database.write(lambda tx: tx.execute(_ADVANCE, {"rows": nexts}))
 
     async def run(self) -> None:
         """Write batch after batch until cancelled; then what still waits, unless that is refused: it stays kept."""

@@ -334,3 +334,16 @@ def test_a_long_session_takes_only_so_much_along() -> None:
         renewal.asked({"type": "response.create"}, CREATE)
     renewal.asked({"type": "x"}, "x")
     assert len(renewal.unanswered()) == MAX_UNANSWERED
+
+
+def test_a_response_that_is_cut_by_a_move_counts_for_the_budget_and_ends_a_session_that_exceeds_it() -> None:
+    session = begun(terms=Terms(max_tokens=1))
+    session.provider_said(created("r1"))
+    for _ in range(2):
+        says(session, "response.output_text.delta", item_id="i", delta="x")
+    assert next_one(session) == []
+    actions = session.tick(SESSION_S - LAST_S)
+    assert of(Move, actions) == []
+    assert [action.settlement.usage.output_tokens for action in actions if isinstance(action, Billed)] == [2]
+    [closed] = [action for action in actions if isinstance(action, Close)]
+    assert closed.client.code == 1008
