@@ -269,6 +269,20 @@ def test_a_provider_that_leaves_each_time_is_not_followed_for_ever() -> None:
     assert session.provider_left(GONE) == []
 
 
+def test_a_next_session_that_has_gone_while_it_waited_is_opened_again() -> None:
+    session = begun()
+    says(session, "session.updated", session={**SESSION["session"], "instructions": "Sing."})
+    says(session, "input_audio_buffer.speech_started")
+    assert of(Renew, session.tick(SESSION_S - LEAD_S)) == [Renew()]
+    assert next_one(session) == []
+    session.tick(SESSION_S - LEAD_S + AGAIN_S)
+    first = move(says(session, "input_audio_buffer.committed"))
+    assert session.provider_left(Ended(1006)) == [Renew()]
+    again = move(next_one(session))
+    assert (again[0], [event["item"] for event in again[1:]]) == (first[0], [event["item"] for event in first[1:]])
+    assert of(Close, session.provider_left(Ended(1006))) == [Close(Ended(1011, "the provider hung up"), Ended(1000))]
+
+
 def test_any_other_end_of_the_provider_is_the_end() -> None:
     assert of(Close, begun().provider_left(Ended(1011))) == [Close(Ended(1011), Ended(1000))]
 

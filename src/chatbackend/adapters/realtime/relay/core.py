@@ -217,16 +217,16 @@ class Relay:
 
     def provider_left(self, ended: Ended) -> list[Action]:
         """Take note that the provider has closed."""
-        renewal = self._renewal
-        if renewal is not None and not self._closed and (renewal.expired or ended.code == GOING_AWAY):
+        renewal, secrets = self._renewal, () if self._provider is None else self._provider.secrets
+        over = renewal is not None and (renewal.expired or ended.code == GOING_AWAY)
+        # One that has not taken up the session yet may have gone while it waited for that.
+        if renewal is not None and not self._closed and (over or renewal.settling):
             self._provider = None
             if self._next is not None or renewal.dialling:
                 return self._moved()
             if renewal.may_dial(self._now):
                 return [Renew()]
-            return self._expired()
-        secrets = () if self._provider is None else self._provider.secrets
-        return self._close(for_client(ended, secrets), Ended(1000))
+        return self._expired() if over and not self._closed else self._close(for_client(ended, secrets), Ended(1000))
 
     def tick(self, now: float) -> list[Action]:
         """Look at the time: warn before the session ends, and end one that its provider forgot."""
