@@ -303,6 +303,16 @@ def test_a_call_that_waits_for_its_output_goes_along() -> None:
     assert given == ["m0", "item_c", "item_o"]
 
 
+def test_what_the_client_has_not_seen_yet_is_shown_by_the_next_session() -> None:
+    session = begun()
+    added: Event = {"type": "message", "role": "user", "status": "completed", "content": []}
+    assert len(shown(says(session, "conversation.item.added", item={**added, "id": "m0"}))) == 1
+    session.learned(Message("m1", "user", [InputText("Milk?")]))
+    assert [event["item"]["id"] for event in move(next_one(session))[1:]] == ["m0", "m1"]
+    assert shown(says(session, "conversation.item.added", item={**added, "id": "m0"})) == []
+    assert len(shown(says(session, "conversation.item.added", item={**added, "id": "m1"}))) == 1
+
+
 def test_what_is_amended_and_deleted_goes_along_so() -> None:
     kept = Kept(lambda prefix: f"{prefix}_x", renewal=Renewal())
     added: Event = {"type": "conversation.item.added", "item": {**USER, "content": [{"type": "input_audio"}]}}
