@@ -150,3 +150,9 @@ async def test_the_end_waits_only_so_long_and_says_what_is_lost(monkeypatch: pyt
     refused, told = session(Store(Unavailable("away")))
     await refused.finish([Remove("a")])
     assert told == ["1 items of a live session were not written down"]
+
+
+async def test_what_fails_as_nobody_foresaw_is_reported_at_the_end_as_well() -> None:
+    recording, reports = session(Store(RuntimeError("No room on the disk.")))
+    await recording.finish([Append(item("a"), "spare")])
+    assert reports == ["1 items of a live session were not written down"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import anyio
 
-from chatbackend.domain.errors import ChatError, NotFound, Unavailable
+from chatbackend.domain.errors import NotFound, Unavailable
 from chatbackend.domain.identity import Principal
 from chatbackend.domain.records import Append, Entry, Remove, item_id_of
 from chatbackend.usecases.patience import waits
@@ -57,7 +57,7 @@ class RecordSession:
                 await self._drained()
             except NotFound:  # a conversation that is gone wants no items
                 return
-            except ChatError as error:
+            except Exception as error:  # whatever it is, the session's client is still to be closed
                 return self._lost(error)
         if self._waiting or self._batch:
             self._lost(TimeoutError())
