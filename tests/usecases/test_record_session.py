@@ -152,7 +152,7 @@ async def test_the_end_waits_only_so_long_and_says_what_is_lost(monkeypatch: pyt
     assert told == ["1 items of a live session were not written down"]
 
 
-async def test_a_fault_at_the_end_is_told_and_keeps_nobody_from_closing() -> None:
-    recording, reports = session(Store(ValueError("a fault of ours")))
-    await recording.finish([Append(item("a"), "s")])
+async def test_what_fails_as_nobody_foresaw_is_reported_at_the_end_as_well() -> None:
+    recording, reports = session(Store(RuntimeError("No room on the disk.")))
+    await recording.finish([Append(item("a"), "spare")])
     assert reports == ["1 items of a live session were not written down"]

@@ -57,7 +57,7 @@ class RecordSession:
                 await self._drained()
             except NotFound:  # a conversation that is gone wants no items
                 return
-            except Exception as error:  # the closes of both sides come after this
+            except Exception as error:  # whatever it is, the session's client is still to be closed
                 return self._lost(error)
         if self._waiting or self._batch:
             self._lost(TimeoutError())

@@ -140,3 +140,18 @@ async def test_a_provider_that_takes_nothing_costs_its_bound_and_a_frame(provide
     await link.send(end)
     cut = sent // len(frame)  # the number of the frame in which the wait was cut
     assert await session.got(cut + 1) == end
+
+
+async def test_what_waits_to_be_taken_is_dropped_when_the_provider_hangs_up(provider: Provider) -> None:
+    link = await at(provider).connect(5)
+    session = await provider.session(0)
+    session.fall_silent()
+    async with anyio.create_task_group() as group:
+        for _ in range((UNSENT_BYTES + KERNELS_BYTES) >> 20):
+            group.start_soon(link.send, "x" * 2**20)
+        await anyio.sleep(0.2)
+        session.hang_up()
+        with anyio.fail_after(5):
+            async for _ in link.frames():
+                pass
+    assert link.ended == Ended(1006)

@@ -101,9 +101,10 @@ class RealtimeSocket:
             connection.protocol.send_text(frame.encode())  # as `send` does, without its context manager's share
             connection.send_data()
             if connection.paused:
-                await connection.drain()
+                with suppress(OSError):  # a reset, which `frames` and `ended` tell
+                    await connection.drain()
             return
-        with suppress(ConnectionClosed):
+        with suppress(ConnectionClosed, OSError):
             await connection.send(frame)
 
     async def alive(self) -> None:

@@ -79,6 +79,9 @@ def test_so_it_is_in_sessions_of_every_kind_within_a_budget_or_without(
     provider="ga",
     mode="tools",
 )
+@example(
+    steps=[("left", ""), ("provider", created("r1")), ("successor", "")], client="ga", provider="ga", mode="renewed"
+)
 @given(STEPS, st.sampled_from(["ga", "beta"]), st.sampled_from(["ga", "beta"]), MODES)
 def test_no_order_of_events_breaks_a_session_and_everything_begun_is_billed_once(
     steps: list[tuple[str, str]], client: Dialect, provider: Dialect, mode: str

@@ -280,7 +280,7 @@ def test_a_next_session_that_has_gone_while_it_waited_is_opened_again() -> None:
     assert session.provider_left(Ended(1006)) == [Renew()]
     again = move(next_one(session))
     assert (again[0], [event["item"] for event in again[1:]]) == (first[0], [event["item"] for event in first[1:]])
-    assert of(Close, session.provider_left(Ended(1006))) == [Close(Ended(1011), Ended(1000))]
+    assert of(Close, session.provider_left(Ended(1006))) == [Close(Ended(1011, "the provider hung up"), Ended(1000))]
 
 
 def test_any_other_end_of_the_provider_is_the_end() -> None:
@@ -301,6 +301,16 @@ def test_a_call_that_waits_for_its_output_goes_along() -> None:
     assert [item_id_of(entry) for entry in keep.entries] == ["item_c", "item_o"]
     given = [event["item"]["id"] for event in move(next_one(session))[1:]]
     assert given == ["m0", "item_c", "item_o"]
+
+
+def test_what_the_client_has_not_seen_yet_is_shown_by_the_next_session() -> None:
+    session = begun()
+    added: Event = {"type": "message", "role": "user", "status": "completed", "content": []}
+    assert len(shown(says(session, "conversation.item.added", item={**added, "id": "m0"}))) == 1
+    session.learned(Message("m1", "user", [InputText("Milk?")]))
+    assert [event["item"]["id"] for event in move(next_one(session))[1:]] == ["m0", "m1"]
+    assert shown(says(session, "conversation.item.added", item={**added, "id": "m0"})) == []
+    assert len(shown(says(session, "conversation.item.added", item={**added, "id": "m1"}))) == 1
 
 
 def test_what_is_amended_and_deleted_goes_along_so() -> None:

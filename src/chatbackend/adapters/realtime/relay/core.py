@@ -191,8 +191,8 @@ class Relay:
         return ()
 
     def provider_said(self, frame: Frame, now: float = 0.0) -> Sequence[Action]:
-        """Take a provider's frame; of one that comes behind the end comes nothing."""
-        if self._closed:
+        """Take a provider's frame; of one that comes behind its end, or behind the session's, comes nothing."""
+        if self._closed or self._provider is None:
             return ()
         kind = peek(frame)
         if kind is None:
@@ -217,19 +217,16 @@ class Relay:
 
     def provider_left(self, ended: Ended) -> list[Action]:
         """Take note that the provider has closed."""
-        renewal = self._renewal
-        if renewal is not None and not self._closed and (renewal.expired or ended.code == GOING_AWAY):
+        renewal, secrets = self._renewal, () if self._provider is None else self._provider.secrets
+        over = renewal is not None and (renewal.expired or ended.code == GOING_AWAY)
+        # One that has not taken up the session yet may have gone while it waited for that.
+        if renewal is not None and not self._closed and (over or renewal.settling):
             self._provider = None
             if self._next is not None or renewal.dialling:
                 return self._moved()
             if renewal.may_dial(self._now):
                 return [Renew()]
-            return self._expired()
-        if renewal is not None and not self._closed and renewal.settling and renewal.may_dial(self._now):
-            self._provider = None  # which ended before it took up the session: while it waited for that, it may be
-            return [Renew()]
-        secrets = () if self._provider is None else self._provider.secrets
-        return self._close(for_client(ended, secrets), Ended(1000))
+        return self._expired() if over and not self._closed else self._close(for_client(ended, secrets), Ended(1000))
 
     def tick(self, now: float) -> list[Action]:
         """Look at the time: warn before the session ends, and end one that its provider forgot."""

@@ -44,18 +44,21 @@ class Kept:
         self._items = list(items)
         self._names = history.Names()
         self._record = Record(new_id, {item.id for item in items})
+        self._owed: set[object] = set()  # items that a provider was given, and the client has not seen
         self._unseen: set[object] = set()  # items that a provider is given again, which the client has seen
 
     def begin(self) -> list[Event]:
         """Return what the provider is told first, in GA's words."""
-        return self._given(history.fitting(self._items))
+        told = self._given(history.fitting(self._items))
+        self._owed.update(item.id for item in self._items)
+        return told
 
     def again(self) -> list[Event]:
         """Return what the provider is told in its next session, as `begin` does; the client is not shown it."""
         there = {item.id for item in self._items}
         self._items += [call for call in self._record.unanswered if call.id not in there]
         told = self._given(history.fitting(self._items, awaits=True))
-        self._unseen = {item.id for item in self._items}
+        self._unseen = {item.id for item in self._items if item.id not in self._owed}
         return told
 
     def _given(self, fitting: list[Item]) -> list[Event]:
@@ -80,6 +83,7 @@ class Kept:
         self._record.give(item.id)
         items = self._arrivals.take(item)
         self._items += items
+        self._owed.update(each.id for each in items)
         return [self._created(each) for each in items]
 
     def forgotten(self, item_id: str) -> list[Event]:
@@ -113,7 +117,11 @@ class Kept:
         return told
 
     def _is_echo(self, event: Event) -> bool:
-        return event.get("type") in _ECHOES and (as_object(event.get("item")) or {}).get("id") in self._unseen
+        if event.get("type") not in _ECHOES:
+            return False
+        item_id = (as_object(event.get("item")) or {}).get("id")
+        self._owed.discard(item_id)
+        return item_id in self._unseen
 
     def asked(self, event: Event, frame: Frame) -> None:
         """Take note of a client's event that was passed on, `frame` as it came."""
